@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,13 @@ char *file_path_directory(const char *path)
         return x_strdup(".");
     }
     return x_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+int file_path_rename(const char *from, const char *to)
+{
+    int failed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+    bool cannot = failed != 0 && (errno == ENOSYS || errno == EINVAL);
+    return cannot ? rename(from, to) : failed;
 }
 
 Status file_path_failed(const char *path, const char *what, int code, Error *err)
@@ -48,26 +56,42 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
     }
 }
 
-/* A power loss within the very first group leaves a file that has grown, and of which nothing has
- * reached the disk: NULs alone, behind as much of the first line as there is. */
-static bool path_is_blank(int fd, off_t at)
+/* Bytes are read one by one: as many of a line's first as tell ours from others', or, behind a NUL,
+ * what is left of its line. */
+FileLines file_path_lines(int fd, off_t at)
 {
+    static const char BEGINS[] = FILE_FORMAT_JSON_BEGINS;
     char chunk[4096];
+    size_t same = 0;   /* of the present line's bytes */
+    bool torn = false; /* the present line has a hole: its end is looked for */
+    size_t holes = 0;
+    bool blank = true; /* behind a hole is nothing but NULs, so far */
     ssize_t length = 0;
     while ((length = pread(fd, chunk, sizeof(chunk), at)) > 0) {
         for (ssize_t i = 0; i < length; i++) {
-            if (chunk[i] != '\0') {
-                return false;
+            char c = chunk[i];
+            if (torn && c == '\n') {
+                torn = false;
+                same = 0;
+            } else if (torn) {
+                blank = blank && c == '\0';
+            } else if (c == '\0') {
+                torn = true;
+                holes++;
+            } else if (c != BEGINS[same]) {
+                return FILE_LINES_FOREIGN;
+            } else if (++same == sizeof(BEGINS) - 1) {
+                return FILE_LINES_OURS;
             }
         }
         at += length;
     }
-    return length == 0;
+    bool known = torn ? blank : holes <= 1;
+    return length < 0 ? FILE_LINES_UNREADABLE : known ? FILE_LINES_OURS : FILE_LINES_UNKNOWN;
 }
 
 Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Error *err)
 {
-    char begins[sizeof(FILE_FORMAT_JSON_BEGINS) - 1];
     if (fstat(fd, ret_is) != 0) {
         return file_path_failed(config->path, "look at", errno, err);
     }
@@ -75,15 +99,11 @@ Status file_path_check(const FileConfig *config, int fd, struct stat *ret_is, Er
         error_set(err, CODE_FILE_UNWRITABLE, "'%s' is not a regular file", config->path);
         return error_hint(err, NOT_A_FILE);
     }
-    ssize_t length = pread(fd, begins, sizeof(begins), 0); /* less: a torn first line */
-    if (length < 0) {
+    FileLines lines = config->format == FILE_FORMAT_JSON ? file_path_lines(fd, 0) : FILE_LINES_OURS;
+    if (lines == FILE_LINES_UNREADABLE) {
         return file_path_failed(config->path, "read", errno, err);
     }
-    ssize_t same = 0;
-    while (same < length && begins[same] == FILE_FORMAT_JSON_BEGINS[same]) {
-        same++;
-    }
-    if (config->format == FILE_FORMAT_JSON && same < length && !path_is_blank(fd, same)) {
+    if (lines != FILE_LINES_OURS) {
         error_set(err, CODE_FILE_FOREIGN,
                   "'%s' was not written by outboxd as JSON lines: it does not begin with '%s'",
                   config->path, FILE_FORMAT_JSON_BEGINS);

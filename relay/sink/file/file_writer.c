@@ -25,7 +25,7 @@ static const FileCalls SYSTEM = {.write = write,
                                  .rewrite = pwrite,
                                  .flush = fdatasync,
                                  .cut = ftruncate,
-                                 .rename = rename,
+                                 .rename = file_path_rename,
                                  .lock = flock};
 
 void file_writer_init(FileWriter *w, const char *pipeline, const FileConfig *config)
@@ -100,9 +100,10 @@ static Status writer_flush_directory(const FileWriter *w, Error *err)
  * tail, from there to the end, is all there is to doubt.
  *
  *  - In the tail of a JSON file a NUL byte can only be a page that did not reach the disk: lines
- *    hold none. The first of them is where the durable part ends, wherever lines follow behind it,
- *    since none of those was acknowledged: the file is cut behind the last line end in front of it.
- *    A NUL further in front would be damage of another kind, among acknowledged lines: it stays.
+ *    hold none (writer_check_nul). The first of them is where the durable part ends, wherever lines
+ * follow behind it, since none of those was acknowledged: the file is cut behind the last line end
+ * in front of it. A NUL further in front would be damage of another kind, among acknowledged lines:
+ * it stays.
  *  - What is left of the tail is written again, byte for byte, before the flush that makes it count
  *    as safe. A flush alone would not do: if one has failed before, ours or that of a relay that
  *    was killed over it, the kernel has forgotten those pages and calls the next flush a success.
@@ -149,6 +150,33 @@ static int64_t writer_first_nul(const FileWriter *w, int64_t from, int64_t size)
     return first;
 }
 
+/* Values alone, written before with file.format = "raw", may hold a NUL: then what is behind it was
+ * acknowledged. A page that did not reach the disk has JSON lines around it, as far as they show
+ * their beginning: the one before, that of the NUL itself, and the next one. */
+static Status writer_check_nul(const FileWriter *w, int64_t nul, Error *err)
+{
+    int64_t begin = writer_line_begin(w, nul);
+    int64_t before = begin > 0 ? writer_line_begin(w, begin - 1) : begin;
+    if (begin < 0 || before < 0) {
+        return writer_failed(w, "read", err);
+    }
+    const int64_t looks[] = {before, begin, nul};
+    for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]); i++) {
+        FileLines lines = file_path_lines(w->fd, looks[i]);
+        if (lines == FILE_LINES_UNREADABLE) {
+            return writer_failed(w, "read", err);
+        }
+        if (lines == FILE_LINES_FOREIGN) {
+            error_set(
+                err, CODE_FILE_FOREIGN,
+                "'%s' has a NUL byte at %lld, beside what outboxd did not write as JSON lines",
+                w->config->path, (long long)nul);
+            return error_advise(err);
+        }
+    }
+    return OK;
+}
+
 /* *ret_whole: where what can be kept ends; *ret_tail: where the tail of that begins. */
 static Status writer_find_tail(const FileWriter *w, int64_t size, int64_t *ret_tail,
                                int64_t *ret_whole, Error *err)
@@ -160,6 +188,9 @@ static Status writer_find_tail(const FileWriter *w, int64_t size, int64_t *ret_t
     bool readable = whole >= 0 && last >= 0 && tail >= 0;
     if (readable && w->config->format == FILE_FORMAT_JSON) {
         int64_t nul = writer_first_nul(w, tail, size);
+        if (nul >= 0 && nul < size && writer_check_nul(w, nul, err) != OK) {
+            return FAILED;
+        }
         whole = nul < 0 ? -1 : nul < size ? writer_line_begin(w, nul) : whole;
         readable = whole >= 0;
     }

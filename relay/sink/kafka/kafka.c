@@ -62,10 +62,12 @@ static bool kafka_is_outgrown(const KafkaSink *kafka)
            kafka->topics->batch_bytes != kafka_producer_batch_bytes(kafka->producer);
 }
 
+/* librdkafka's own count, rd_kafka_outq_len(), has statistics and log lines in it, too. The last
+ * record that comes back finds its event still in use: then `came_back` sees to it. */
 static void kafka_replace_when_empty(KafkaSink *kafka)
 {
     if (kafka_is_outgrown(kafka) && !kafka_producer_is_lost(kafka->producer) &&
-        rd_kafka_outq_len(kafka_producer_handle(kafka->producer)) == 0) {
+        kafka->topics->out == 0 && !kafka_delivery_is_serving(kafka->delivery)) {
         kafka_close(kafka);
     }
 }

@@ -19,6 +19,7 @@ struct KafkaDelivery {
     Stats *stats;
     uint32_t refused;   /* requests */
     LogLimit log_lines; /* of librdkafka's own log */
+    bool serving;       /* delivery reports */
 };
 
 /* What a failed delivery tells of its topic. */
@@ -188,7 +189,9 @@ void kafka_delivery_serve(KafkaDelivery *delivery)
         }
         switch (rd_kafka_event_type(event)) {
         case RD_KAFKA_EVENT_DR:
+            delivery->serving = true;
             delivery_reports(delivery, event);
+            delivery->serving = false;
             break;
         case RD_KAFKA_EVENT_ERROR:
             delivery_error(delivery, event);
@@ -210,6 +213,11 @@ void kafka_delivery_serve(KafkaDelivery *delivery)
         rd_kafka_event_destroy(event);
     }
     kafka_producer_poll_again(delivery->needs.producer);
+}
+
+bool kafka_delivery_is_serving(const KafkaDelivery *delivery)
+{
+    return delivery->serving;
 }
 
 KafkaDelivery *kafka_delivery_new(const SinkOptions *options, const KafkaDeliveryNeeds *needs)

@@ -28,3 +28,5 @@ void kafka_delivery_free(KafkaDelivery **delivery);
 
 /** Handles what is in the producer's queue; what that leads to may send, purge or reopen. */
 void kafka_delivery_serve(KafkaDelivery *delivery);
+/** Delivery reports are being handled: the producer cannot be closed yet. */
+bool kafka_delivery_is_serving(const KafkaDelivery *delivery);

@@ -206,7 +206,7 @@ static void lines_start_over(LinesSink *lines)
     group_clear(&lines->job->group);
     group_clear(lines->next);
     lines_close(lines);
-    lines->wanted = true;
+    lines->wanted = lines->wanted || lines->full; /* who sent waits for that */
     lines->sink.events.reopened(lines->sink.events.arg);
 }
 
@@ -346,7 +346,9 @@ void lines_purge(Sink *sink)
     lines->wanted = false;
     lines_take_back(lines, lines->next);
     if (lines->job->busy) {
-        lines->job->fate = FATE_TAKEN;
+        if (lines->job->fate != FATE_FORGOTTEN) { /* of which nobody is told, whatever comes */
+            lines->job->fate = FATE_TAKEN;
+        }
         return;
     }
     lines_take_back(lines, &lines->job->group);
@@ -358,10 +360,10 @@ void lines_purge(Sink *sink)
 void lines_reopen(Sink *sink)
 {
     LinesSink *lines = lines_of(sink);
+    lines->wanted = true; /* unless it is purged meanwhile */
     if (!lines->job->busy) {
         lines_start_over(lines);
     } else if (lines->job->closes) { /* it holds nothing */
-        lines->wanted = true;
         lines->sink.events.reopened(lines->sink.events.arg);
     } else {
         lines->job->fate = FATE_FORGOTTEN;

@@ -223,6 +223,34 @@ Test(file_power, a_loss_within_the_first_group_leaves_a_file_that_is_ours)
     }
 }
 
+/* The first pages did not reach the disk, and later ones did. */
+Test(file_power, a_loss_of_the_first_pages_alone_leaves_a_file_that_is_ours)
+{
+    static const char *const BEHIND[] = {"x\"}\n", "x\"}\n" FIRST "{\"to", "x\"}\n" FIRST FIRST};
+    for (size_t i = 0; i < sizeof(BEHIND) / sizeof(BEHIND[0]); i++) {
+        for (size_t begins = 0; begins < sizeof(FIRST) - 2; begins++) {
+            char image[BYTES_MAX * 2] = FIRST;
+            memset(image + begins, 0, sizeof(image) - begins);
+            memcpy(image + BYTES_MAX, BEHIND[i], strlen(BEHIND[i]));
+            file_writer_close(&writer);
+            given(image, BYTES_MAX + strlen(BEHIND[i]));
+            put("{\"topic\":\"b\"}\n");
+            assert_content("{\"topic\":\"b\"}\n");
+        }
+    }
+}
+
+Test(file_power, zeros_in_front_of_lines_of_somebody_else_are_not_ours)
+{
+    char image[BYTES_MAX + 8] = "";
+    memcpy(image + BYTES_MAX, "x\ny\n" FIRST, 8);
+    given(image, sizeof(image));
+    put_fails(FIRST, CODE_FILE_FOREIGN);
+    struct stat is;
+    cr_assert_eq(stat(path, &is), 0);
+    cr_assert_eq((size_t)is.st_size, sizeof(image));
+}
+
 Test(file_power, zeros_in_front_of_something_else_are_not_ours)
 {
     static char image[BYTES_MAX * 3];
@@ -235,12 +263,41 @@ Test(file_power, zeros_in_front_of_something_else_are_not_ours)
     cr_assert_eq((size_t)is.st_size, sizeof(image));
 }
 
+/* The file was written as raw values for a while, and one of them holds a NUL. */
+Test(file_power, values_with_a_zero_among_lines_are_not_cut)
+{
+#define CASE(bytes)                                                                                \
+    {                                                                                              \
+        bytes, sizeof(bytes) - 1                                                                   \
+    }
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } CASES[] = {
+        CASE(FIRST "a\0b\n" FIRST),        /* its own line */
+        CASE(FIRST "a\n\0b\n" FIRST),      /* the one before */
+        CASE(FIRST "\0b\nc\n" FIRST),      /* the one behind */
+        CASE(FIRST "{\"to\0b\nc\n" FIRST), /* the same */
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        given(CASES[i].bytes, CASES[i].length);
+        put_fails(FIRST, CODE_FILE_FOREIGN);
+        struct stat is;
+        cr_assert_eq(stat(path, &is), 0);
+        cr_assert_eq((size_t)is.st_size, CASES[i].length);
+    }
+    static const char OURS[] = FIRST "{\"topic\":\"x\0\0\0x\n" FIRST;
+    given(OURS, sizeof(OURS) - 1);
+    put("{\"topic\":\"b\"}\n");
+    assert_content(FIRST "{\"topic\":\"b\"}\n");
+}
+
 /* A group ends with one line that may be of any length: the zeros may be far in front of it. */
 Test(file_power, zeros_in_front_of_a_very_long_line_are_found)
 {
     enum { LONG_BYTES = 66 * 1024 * 1024 };
     Text all = TEXT_EMPTY;
-    text_add(&all, FIRST "{2}\n");
+    text_add(&all, FIRST FIRST);
     char *line = x_calloc(1, LONG_BYTES);
     text_append(&all, line, 100);
     memset(line, 'x', LONG_BYTES);
@@ -248,7 +305,7 @@ Test(file_power, zeros_in_front_of_a_very_long_line_are_found)
     text_add_char(&all, '\n');
     given(all.data, all.length);
     put("{3}\n");
-    assert_content(FIRST "{2}\n{3}\n");
+    assert_content(FIRST FIRST "{3}\n");
     text_free(&all);
     free(line);
 }

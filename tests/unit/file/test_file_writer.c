@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "sink/file/file_path.h"
 #include "sink/file/file_writer.h"
 
 #define HOUR_US INT64_C(3600000000)
@@ -376,11 +377,11 @@ Test(file_writer, a_first_line_that_is_torn_leaves_an_empty_file)
 
 Test(file_writer, zeros_that_a_power_loss_left_are_cut_with_what_follows)
 {
-    static const char ZEROS[] = "{\"topic\":1}\n{2}\n\0\0\0\0\0\0{4}\n";
+    static const char ZEROS[] = "{\"topic\":1}\n{\"topic\":2}\n\0\0\0\0\0\0{4}\n";
     config.format = FILE_FORMAT_JSON;
     given(ZEROS, sizeof(ZEROS) - 1);
     put("{3}\n");
-    assert_content("{\"topic\":1}\n{2}\n{3}\n");
+    assert_content("{\"topic\":1}\n{\"topic\":2}\n{3}\n");
 }
 
 Test(file_writer, a_torn_line_behind_very_much_is_found)
@@ -408,6 +409,19 @@ Test(file_writer, a_stranger_file_is_left_alone)
         put_fails("{1}\n", CODE_FILE_FOREIGN);
         assert_content(STRANGERS[i]);
     }
+}
+
+Test(file_writer, a_file_that_came_in_between_is_not_replaced)
+{
+    AUTO_TEXT other = x_format("%s.other", path);
+    given("other\n", 6);
+    cr_assert_eq(file_path_rename(path, other), 0);
+    given("1\n", 2);
+    cr_assert_eq(file_path_rename(path, other), -1);
+    cr_assert_eq(errno, EEXIST);
+    assert_content("1\n");
+    AUTO_TEXT content = content_of(other);
+    cr_assert_str_eq(content, "other\n");
 }
 
 Test(file_writer, a_removed_file_is_made_again)

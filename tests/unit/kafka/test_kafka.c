@@ -1,6 +1,7 @@
 /* The Kafka sink against librdkafka's mock cluster, in this process: see mock.h. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/document.h"
 #include "mock.h"
@@ -553,6 +554,25 @@ Test(kafka, a_smaller_batch_size_waits_until_nothing_is_in_flight)
                                    "batch.size", size, &length),
                  0);
     cr_assert_str_eq(size, "5000");
+}
+
+Test(kafka, statistics_that_nobody_has_read_do_not_keep_a_producer_from_being_replaced)
+{
+    KafkaTopic *topic = known_topic("orders");
+    KafkaSink *kafka = (KafkaSink *)mock.sink;
+    cr_assert_eq(kafka->topics->out, 0);
+    int64_t until_us = clock_monotonic_us() + 20000000;
+    while (rd_kafka_outq_len(kafka_producer_handle(kafka->producer)) == 0) {
+        cr_assert_lt(clock_monotonic_us(), until_us);
+        usleep(1000); /* the loop stands still */
+    }
+    topic->limits.max_message_bytes = 5000;
+    kafka_limits_changed(kafka->topics, topic);
+    AUTO_ERROR err = {0};
+    cr_assert_eq(mock_try(1, "orders", &err), SEND_FULL);
+    cr_assert_null(kafka_producer_handle(kafka->producer));
+    mock_send(1, "orders");
+    MOCK_WAIT(mock.delivered == 2);
 }
 
 Test(kafka, the_status_tells_the_brokers)

@@ -228,6 +228,28 @@ Test(lines, a_purge_while_writing_blocks_is_followed_by_closing, .timeout = 60)
     cr_assert_eq(rig.purged, 0);
 }
 
+Test(lines, what_a_reopening_forgot_does_not_settle_after_a_purge_either, .timeout = 60)
+{
+    for (int fails = 0; fails < 2; fails++) {
+        size_t settled = rig.settled;
+        size_t reopened = rig.reopened;
+        rig.failure = fails ? CODE_FILE_UNWRITABLE : CODE_NONE;
+        rig.write_blocks = true;
+        WAIT(try_send() == SEND_OK); /* opens it */
+        size_t writes = rig.writes + 1;
+        lines_flush(rig.sink);
+        lines_reopen(rig.sink);
+        lines_purge(rig.sink);
+        size_t closes = rig.closes;
+        go_on();
+        WAIT(rig.reopened > reopened && rig.closes > closes);
+        turn();
+        cr_assert_eq(rig.writes, writes, "opened again, although another relay may publish");
+        cr_assert_eq(rig.settled, settled);
+        cr_assert_eq(rig.purged, 0);
+    }
+}
+
 Test(lines, it_is_reopened_while_closing_blocks, .timeout = 60)
 {
     send_one();
