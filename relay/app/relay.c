@@ -3,11 +3,14 @@
 #include <event2/thread.h>
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
+#include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -16,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "base/trim.h"
 #include "claim/claim.h"
 #include "config/lists.h"
@@ -25,7 +29,10 @@
 #include "sink/sinks.h"
 #include "token/token.h"
 
-enum { IDLE_CHECK_SECONDS = 3 };
+enum {
+    IDLE_CHECK_SECONDS = 3,
+    RELEASE_MS_MIN = 1000,
+};
 
 static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
 {
@@ -97,6 +104,7 @@ static void relay_stop(Relay *relay, const char *why)
     struct timeval tv = {.tv_sec = relay->config->shutdown_timeout_ms / 1000,
                          .tv_usec = relay->config->shutdown_timeout_ms % 1000 * 1000};
     event_add(relay->end->deadline, &tv);
+    relay->end->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
     watch_drain(relay->watch);
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         pipeline_stop(relay->lanes[i].pipeline);
@@ -467,6 +475,48 @@ static void relay_release(Relay *relay)
     event_base_free(relay->base);
 }
 
+/* The loop is over, and with it the deadline of the drain. What sinks still do in threads of their
+ * own, such as to close a file on a disk that hangs, is waited for by a thread: what is left of
+ * shutdown_timeout, and no less than a moment for what always takes one. */
+typedef struct Patience {
+    pthread_t thread;
+    int over; /* eventfd: all is released */
+    int wait_ms;
+} Patience;
+
+static void *patience_run(void *arg)
+{
+    const Patience *patience = arg;
+    struct pollfd over = {.fd = patience->over, .events = POLLIN};
+    if (poll(&over, 1, patience->wait_ms) == 0) {
+        log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE, LOG_NO_FIELDS,
+                  "a destination could not be closed within shutdown_timeout; no event is lost");
+        relay_exit_now(EXIT_DRAIN, "DRAIN_INCOMPLETE");
+    }
+    return NULL;
+}
+
+static void patience_begin(Patience *patience, const Relay *relay)
+{
+    int64_t left_ms = relay->end->deadline_us == 0
+                          ? relay->config->shutdown_timeout_ms
+                          : (relay->end->deadline_us - clock_monotonic_us()) / 1000;
+    left_ms = left_ms < RELEASE_MS_MIN ? RELEASE_MS_MIN : left_ms;
+    patience->wait_ms = left_ms > INT_MAX ? INT_MAX : (int)left_ms;
+    patience->over = eventfd(0, EFD_CLOEXEC);
+    if (patience->over < 0) {
+        abort();
+    }
+    thread_start(&patience->thread, patience_run, patience);
+}
+
+static void patience_end(Patience *patience)
+{
+    (void)!write(patience->over, &(uint64_t){1}, sizeof(uint64_t));
+    pthread_join(patience->thread, NULL);
+    close(patience->over);
+}
+
 ExitCode relay_run(const Config *config)
 {
     RelayEnd end = {0};
@@ -490,7 +540,10 @@ ExitCode relay_run(const Config *config)
     if (worker_is_busy(relay.worker)) { /* with a call that may block for seconds */
         relay_exit_now(relay.end->exit_code, relay.end->why);
     }
+    Patience patience = {0};
+    patience_begin(&patience, &relay);
     relay_release(&relay);
+    patience_end(&patience);
     relay_say_stopped(relay.end->exit_code, relay.end->why);
     return relay.end->exit_code;
 }

@@ -31,6 +31,7 @@ typedef struct RelayEnd {
     ExitCode exit_code;
     char why[128];          /* the first reason */
     struct event *deadline; /* of the drain */
+    int64_t deadline_us;    /* the same, monotonic; 0: nobody has asked it to stop */
 } RelayEnd;
 
 /* When memory goes back to the system. */

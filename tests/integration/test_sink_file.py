@@ -218,6 +218,23 @@ def test_a_relay_that_loses_its_session_while_the_disk_hangs_goes_on(captured, d
     assert one.starts == 1
 
 
+def test_a_disk_that_hangs_in_close_holds_up_a_stop_no_longer_than_the_shutdown_timeout(relay, database, tmp_path):
+    """All is drained, so the loop and its deadline are over; the file is closed by the sink's own thread."""
+    path, disk = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path))
+    one = relay({"sink": "file", "file": {"path": str(path)}}, brokers="", shutdown_timeout="2s").start(env=disk.environment)
+    trial = Trial(database, one)
+    trial.emit(20)
+    all_marked(database, one)
+    with disk.hanging():
+        one.stop(expect=5)
+    assert one.log_lines("code=DRAIN_INCOMPLETE") and one.log_lines("code=STOPPED "), one.log_tail()
+    one.start(env=disk.environment)
+    trial.emit(20)
+    all_marked(database, one)
+    one.stop()
+    trial.result(read_lines(path)).assert_none_lost()
+
+
 def test_a_relay_that_stops_on_a_full_disk_says_so_and_loses_nothing(writer, database, disk):
     path = os.path.join(disk.path, "orders.jsonl")
     one = writer(path).start()

@@ -1,7 +1,10 @@
 /* Preloaded into a program under test: while the file that $HANGING_DISK names is there, what
- * brings a file to the disk does not return (fdatasync), nor does cutting one (ftruncate). */
+ * brings a file to the disk does not return (fdatasync), nor does cutting one (ftruncate), nor
+ * closing one that is appended to, as on NFS. */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void hang(void)
@@ -24,4 +27,14 @@ int ftruncate(int fd, off_t length)
     int (*real)(int, off_t) = (int (*)(int, off_t))dlsym(RTLD_NEXT, "ftruncate");
     hang();
     return real(fd, length);
+}
+
+int close(int fd)
+{
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "close");
+    struct stat is;
+    if (fstat(fd, &is) == 0 && S_ISREG(is.st_mode) && (fcntl(fd, F_GETFL) & O_APPEND) != 0) {
+        hang();
+    }
+    return real(fd);
 }
