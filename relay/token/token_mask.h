@@ -1,8 +1,6 @@
 /* token_mask: what a token command wrote to stderr, for the log. */
 #pragma once
 
-#include <stddef.h>
-
 #include "base/slice.h"
 #include "base/text.h"
 

@@ -411,19 +411,6 @@ Test(file_writer, a_stranger_file_is_left_alone)
     }
 }
 
-Test(file_writer, a_file_that_came_in_between_is_not_replaced)
-{
-    AUTO_TEXT other = x_format("%s.other", path);
-    given("other\n", 6);
-    cr_assert_eq(file_path_rename(path, other), 0);
-    given("1\n", 2);
-    cr_assert_eq(file_path_rename(path, other), -1);
-    cr_assert_eq(errno, EEXIST);
-    assert_content("1\n");
-    AUTO_TEXT content = content_of(other);
-    cr_assert_str_eq(content, "other\n");
-}
-
 Test(file_writer, a_removed_file_is_made_again)
 {
     put("{1}\n");
