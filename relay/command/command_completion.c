@@ -150,20 +150,24 @@ static void bash_add_words(Text *out, Sort sort, const Flag *flag)
 }
 
 /* What follows a flag of a command. */
+static void bash_add_value(Text *out, const char *command, const Flag *flag)
+{
+    text_printf(out, "        %s--%s", command, flag->name);
+    if (flag->letter != 0) {
+        text_printf(out, " | %s-%c", command, flag->letter);
+    }
+    text_add(out, ") ");
+    bash_add_words(out, sort_of_flag(flag), flag);
+    text_add(out, "; return ;;\n");
+}
+
 static void bash_add_values(Text *out, const CommandSet *set)
 {
     text_add(out, "    case $command$previous in\n");
     for (size_t i = 0; i < set->count; i++) {
-        const char *name = set->commands[i]->name;
         for (const Flag *flag = flags_of(set->commands[i]); flag->name != NULL; flag++) {
             if (takes_word(flag)) {
-                text_printf(out, "        %s--%s", name, flag->name);
-                if (flag->letter != 0) {
-                    text_printf(out, " | %s-%c", name, flag->letter);
-                }
-                text_add(out, ") ");
-                bash_add_words(out, sort_of_flag(flag), flag);
-                text_add(out, "; return ;;\n");
+                bash_add_value(out, set->commands[i]->name, flag);
             }
         }
     }

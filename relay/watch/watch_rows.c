@@ -54,8 +54,8 @@ WatchRows *rows_new(const WatchOptions *options, size_t index, const OutboxTable
                      .index = index,
                      .config = &options->config->pipelines[index],
                      .table = table,
-                     .sightings = x_malloc(sizeof(*p->sightings)),
-                     .found = found};
+                     .sightings = x_malloc(sizeof(*p->sightings))};
+    p->found = found;
     sightings_init(p->sightings);
     return p;
 }

@@ -72,7 +72,8 @@ class Page:
         return ((" sslmode=verify-full sslrootcert=/etc/outboxd/ca.pem", ""), ("host=db ", f"host=127.0.0.1 port={self.postgres.port} "),
                 ("db:5432/", f"127.0.0.1:{self.postgres.port}/"), ("dbname=shop", f"dbname={name}"), ("DATABASE shop", f"DATABASE {name}"), ("kafka:9092", self.kafka.brokers),
                 ("localhost:9480", f"localhost:{self.port}"), ("127.0.0.1:9480", f"127.0.0.1:{self.port}"),
-                (DEFAULT_FILE, self.directory + DEFAULT_FILE), ("/run/secrets/pg", self.directory + "/run/secrets/pg"), ("/usr/local/bin/print-token", self.directory + "/bin/print-token"),
+                (DEFAULT_FILE, self.directory + DEFAULT_FILE), ("/run/secrets/pg", self.directory + "/run/secrets/pg"),
+                ("/usr/local/bin/print-token", self.directory + "/bin/print-token"),
                 ("/var/lib/outboxd/", self.directory + "/"))
 
     def here(self, text):

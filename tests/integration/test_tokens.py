@@ -134,8 +134,8 @@ def test_a_program_that_hangs_holds_up_nobody_else(relay, kafka, database, prefi
         database={"password_command": program.command, "password_lifetime": "1s", "password_timeout": "60s"},
         pipelines=[{"name": "standing", "table": "outbox.event", "topic": topics[0], "poll_interval_max": "50ms"},
                    {"name": "cut", "table": "outbox.other", "topic": topics[1], "poll_interval_max": "50ms", "retry_backoff_max": "500ms"}])).start()
+    runs = program.runs()   # the password is over each second: one may begin now
     program.hangs()
-    runs = program.runs()
     assert database.terminate_backends("shop/cut%", user=role.name) >= 1
     eventually(lambda: program.runs() > runs, 40, lambda: "the program is run\n" + one.log_tail())
     for number in range(40):

@@ -32,7 +32,7 @@ static void given(const char *name, const char *text)
     FILE *file = fopen(name, "w");
     cr_assert_not_null(file);
     cr_assert_geq(fputs(text, file), 0);
-    fclose(file);
+    cr_assert_eq(fclose(file), 0);
 }
 
 static void assert_content(const char *name, const char *text)
@@ -41,7 +41,7 @@ static void assert_content(const char *name, const char *text)
     FILE *file = fopen(name, "r");
     cr_assert_not_null(file);
     cr_assert_not_null(fgets(content, sizeof(content), file));
-    fclose(file);
+    cr_assert_eq(fclose(file), 0);
     cr_assert_str_eq(content, text);
 }
 

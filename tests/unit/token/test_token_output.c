@@ -51,7 +51,7 @@ Test(token_output, a_secret_alone_is_one_line_without_the_space_around_it)
     assert_secret("s3", "s3");
     assert_secret("\n  s3 \r\n\n", "s3");
     assert_secret("with a blank", "with a blank");
-    assert_secret("q'uo\"te\\$", "q'uo\"te\\$");
+    assert_secret("qu'o\"ted\\$", "qu'o\"ted\\$");
     assert_secret("[1]", "[1]");
 }
 
