@@ -12,7 +12,7 @@ from support.consume import headers_of, read_topics, wait_for_records
 from support.postgres import PostgresServer
 from support.relay import migrate, outboxd
 from support.verify import compare, read_truth
-from support.wal import SLOT, Wal
+from support.wal import Wal
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 # Between the oldest and the newest: 15 is what all other tests run on.
@@ -81,7 +81,7 @@ def test_migrate_for_wal_makes_the_publication_of_the_default_pipeline(server, k
                     env={"OUTBOXD_PIPELINE_CAPTURE": "wal"}).start()
         database.execute("SELECT outbox.emit('order.placed', %s, '2', '{}')", (prefix,))
         assert [r.key for r in wait_for_records(kafka.brokers, topic, 2)] == [b"1", b"2"]
-        assert wal.slot("outboxd_outbox")["active"]
+        wal.wait_active("outboxd_outbox")
         one.stop()
         assert "nothing to do" in migrate(database, "--capture", "wal").stdout
     finally:
@@ -165,7 +165,7 @@ def test_wal_level_that_is_too_low_is_named_with_its_remedy(work_directory, rela
         server.execute("ALTER SYSTEM SET wal_level = 'logical'")
         server.restart()
         one.start()
-        assert wal.slot(SLOT)["active"]
+        wal.wait_active()
         one.kill()
     finally:
         server.remove()

@@ -55,6 +55,7 @@ def test_first_start_makes_publication_slot_and_position_when_the_role_may(relay
                                 (PUBLICATION,)) == [(True, False, False, False, False)]
         assert database.execute("SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s", (PUBLICATION,)) \
             == [("outbox", "event")]
+        wal.wait_active()
         slot = wal.slot()
         assert (slot["plugin"], slot["database"], slot["temporary"], slot["active"]) == ("pgoutput", database.name, False, True)
         position = wal.position()

@@ -98,6 +98,10 @@ class Wal:
         """Until the slot exists; it may still be waiting for transactions to end."""
         return eventually(lambda: self.slot(name), timeout, f"slot {name} exists")
 
+    def wait_active(self, name=SLOT, timeout=20):
+        """Until somebody reads the slot: a relay is ready before that, while it publishes the rows from before the slot."""
+        eventually(lambda: (self.slot(name) or {}).get("active"), timeout, lambda: f"slot {name} is read, is {self.slot(name)}")
+
     def wait_begun(self, timeout=20, pipeline=PIPELINE):
         """Until the rows from before the slot are done with; a relay is ready before that, as it publishes already."""
         eventually(lambda: (self.position(pipeline) or {}).get("backfill") is False, timeout, lambda: f"it reads the log, is at {self.position()}")
