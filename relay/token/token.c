@@ -19,7 +19,10 @@
 #include "token/token_process.h"
 #include "token/token_result.h"
 
-enum { LIFE_MIN_MS = 1000 };
+enum {
+    LIFE_MIN_MS = 1000,
+    LEFT_MIN_MS = 100, /* of it, when the program ends: for a log-in */
+};
 
 struct TokenWait {
     LIST_ENTRY(TokenWait) link;
@@ -139,11 +142,11 @@ static void token_judge_life(const Token *token, TokenJob *job)
                   life_us < 0 ? "printed a secret that ended %lld s ago by this machine's clock"
                               : "printed a secret that ends at once (in %lld s)",
                   (long long)(life_us < 0 ? -life_us : life_us) / 1000000);
-    } else if (life_us - took_us < least_us) {
+    } else if (life_us - took_us < (int64_t)LEFT_MIN_MS * 1000) {
         error_set(&job->error, CODE_TOKEN_OUTPUT_INVALID,
                   "printed a secret that had ended, or was about to end, when the program did: its "
-                  "life is %lld s, and the program took %lld s",
-                  (long long)life_us / 1000000, (long long)took_us / 1000000);
+                  "life is %lld ms, and the program took %lld ms",
+                  (long long)life_us / 1000, (long long)took_us / 1000);
     }
 }
 

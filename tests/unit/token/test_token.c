@@ -304,6 +304,15 @@ Test(token, one_that_is_over_already_is_none)
     cr_assert_not_null(strstr(answer.message, "ago by this machine's clock"), "%s", answer.message);
 }
 
+Test(token, the_shortest_life_that_the_options_allow_is_one)
+{
+    Answer answer = {0};
+    set_script("echo '{\"token\": \"s3\", \"expires_in\": 1}'");
+    open_token(base, 60000);
+    ask_and_wait(&answer);
+    cr_assert_str_eq(answer.secret, "s3", "%s", answer.message);
+}
+
 Test(token, a_run_that_takes_as_long_as_the_life_it_brings_is_a_failure_with_a_back_off)
 {
     Answer answers[3] = {0};
