@@ -91,8 +91,12 @@ def test_rows_of_partitions_read_alike_whatever_the_order_of_their_columns(parts
     assert one.running()
 
 
-def test_attach_detach_and_drop_under_load_lose_and_repeat_nothing(parts_relay, published, parts, kafka, topic):
-    """Partitions come and go while a writer writes; a detached one has rows that were committed before."""
+def test_attach_detach_and_drop_under_load_lose_and_repeat_nothing(parts_relay, published, parts, kafka, topic, request):
+    """Partitions come and go while a writer writes; a detached one has rows that were committed before.
+
+    A publication of all tables does not tell a partition that left before its first row was read from any other table: there the first is awaited.
+    """
+    of_all = request.node.callspec.params["published"] == "all tables"
     one = parts_relay().start()
     expected, moved, stop = [], [], threading.Event()
     for n in range(2, 60):
@@ -104,6 +108,8 @@ def test_attach_detach_and_drop_under_load_lose_and_repeat_nothing(parts_relay, 
             parts.execute(f"ALTER TABLE parts.event ATTACH PARTITION parts.q{n} FOR VALUES FROM ({n * 100}) TO ({n * 100 + 100})")
             eventually(lambda: stop.is_set() or parts.scalar("SELECT last_value FROM parts.event_seq") > (n - 1) * 100 + 50, 60, "the writer goes on")
             if n > 4:
+                if of_all:
+                    eventually(lambda: stop.is_set() or one.published() > (n - 2) * 100 + 20, 60, "the relay has read rows of it")
                 how = ["ALTER TABLE parts.event DETACH PARTITION parts.q%d", "ALTER TABLE parts.event DETACH PARTITION parts.q%d CONCURRENTLY",
                        "DROP TABLE parts.q%d"][n % 3]
                 parts.execute(how % (n - 2))
