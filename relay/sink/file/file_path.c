@@ -56,20 +56,28 @@ Status file_path_failed(const char *path, const char *what, int code, Error *err
     }
 }
 
+/* What a file system keeps or loses whole. */
+enum { BLOCK_BYTES = 512 };
+
 /* Bytes are read one by one: as many of a line's first as tell ours from others', or, behind a NUL,
- * what is left of its line. */
+ * what is left of its line. Blocks that a power loss took end where a block does, or the file. */
 FileLines file_path_lines(int fd, off_t at)
 {
     static const char BEGINS[] = FILE_FORMAT_JSON_BEGINS;
     char chunk[4096];
     size_t same = 0;   /* of the present line's bytes */
     bool torn = false; /* the present line has a hole: its end is looked for */
+    bool hole = false; /* the byte before is one of its NULs */
     size_t holes = 0;
     bool blank = true; /* behind a hole is nothing but NULs, so far */
     ssize_t length = 0;
     while ((length = pread(fd, chunk, sizeof(chunk), at)) > 0) {
         for (ssize_t i = 0; i < length; i++) {
             char c = chunk[i];
+            if (hole && c != '\0' && (at + i) % BLOCK_BYTES != 0) {
+                return FILE_LINES_FOREIGN; /* a value's NUL */
+            }
+            hole = c == '\0';
             if (torn && c == '\n') {
                 torn = false;
                 same = 0;

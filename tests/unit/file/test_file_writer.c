@@ -377,9 +377,10 @@ Test(file_writer, a_first_line_that_is_torn_leaves_an_empty_file)
 
 Test(file_writer, zeros_that_a_power_loss_left_are_cut_with_what_follows)
 {
-    static const char ZEROS[] = "{\"topic\":1}\n{\"topic\":2}\n\0\0\0\0\0\0{4}\n";
+    char zeros[1024] = "{\"topic\":1}\n{\"topic\":2}\n";
+    strcpy(zeros + 512, "{4}\n");
     config.format = FILE_FORMAT_JSON;
-    given(ZEROS, sizeof(ZEROS) - 1);
+    given(zeros, 512 + strlen("{4}\n"));
     put("{3}\n");
     assert_content("{\"topic\":1}\n{\"topic\":2}\n{3}\n");
 }
