@@ -42,7 +42,7 @@ void pipeline_want_reread(Pipeline *p)
 void pipeline_bring(Pipeline *p, unsigned again)
 {
     if ((again & AGAIN_FROM_MEMORY) != 0) {
-        pipeline_empty(p);
+        pipeline_let_go(p);
     }
     if ((again & AGAIN_FROM_ROWS) != 0) {
         pipeline_want_reread(p);
