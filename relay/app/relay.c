@@ -482,6 +482,8 @@ typedef struct Patience {
     pthread_t thread;
     int over; /* eventfd: all is released */
     int wait_ms;
+    ExitCode code; /* of the end, and its reason */
+    const char *why;
 } Patience;
 
 static void *patience_run(void *arg)
@@ -491,7 +493,9 @@ static void *patience_run(void *arg)
     if (poll(&over, 1, patience->wait_ms) == 0) {
         log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE, LOG_NO_FIELDS,
                   "a destination could not be closed within shutdown_timeout; no event is lost");
-        relay_exit_now(EXIT_DRAIN, "DRAIN_INCOMPLETE");
+        /* Why the pipelines ended says more: a supervisor must know of a gap. */
+        relay_exit_now(patience->code != EXIT_OK ? patience->code : EXIT_DRAIN,
+                       patience->code != EXIT_OK ? patience->why : "DRAIN_INCOMPLETE");
     }
     return NULL;
 }
@@ -503,15 +507,20 @@ static void patience_begin(Patience *patience, const Relay *relay)
                           : (relay->end->deadline_us - clock_monotonic_us()) / 1000;
     left_ms = left_ms < RELEASE_MS_MIN ? RELEASE_MS_MIN : left_ms;
     patience->wait_ms = left_ms > INT_MAX ? INT_MAX : (int)left_ms;
+    patience->code = relay->end->exit_code;
+    patience->why = relay->end->why;
     patience->over = eventfd(0, EFD_CLOEXEC);
     if (patience->over < 0) {
-        abort();
+        return; /* no descriptor is left: it ends without a limit */
     }
     thread_start(&patience->thread, patience_run, patience);
 }
 
 static void patience_end(Patience *patience)
 {
+    if (patience->over < 0) {
+        return;
+    }
     (void)!write(patience->over, &(uint64_t){1}, sizeof(uint64_t));
     pthread_join(patience->thread, NULL);
     close(patience->over);
