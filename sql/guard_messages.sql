@@ -41,7 +41,7 @@ BEGIN
             RAISE EXCEPTION USING
                 ERRCODE = 'insufficient_privilege',
                 MESSAGE = format('%I may not revoke %s from PUBLIC', current_user, emitter.name),
-                DETAIL = 'Only the owner of the function may, who is a superuser.',
+                DETAIL = 'Only the owner of the function, a superuser, may do this.',
                 HINT = 'Ask an administrator to run the output of outboxd migrate --guard-messages --print.';
         END IF;
     END LOOP;

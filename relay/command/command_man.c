@@ -17,8 +17,9 @@ static const char ABOUT[] =
     "check` finds mistakes before anything runs, and `outboxd status` says what is stuck and why.";
 static const char ENVIRONMENT[] =
     "Every option of the configuration file that is a single value also has an environment "
-    "variable, such as OUTBOXD_DATABASE_DSN or OUTBOXD_PIPELINE_ON_PUBLISH. outboxd.conf(5) names "
-    "it with each option. The environment overrides the file, and the command line overrides both.";
+    "variable, such as OUTBOXD_DATABASE_DSN or OUTBOXD_LOG_LEVEL. outboxd.conf(5) names it with "
+    "each option. The environment overrides the file, and the command line overrides both. "
+    "OUTBOXD_PIPELINE_* apply only without a configuration file.";
 
 /* Flags on the left, what they do beside or below. */
 static void man_add_flag(Text *out, const char *name, const char *words)

@@ -269,7 +269,7 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("file.format", ENUM, file.format), .fallback = "json", .choices = FILE_FORMATS,
      .help = "With sink = \"file\": \"json\" writes one JSON object per record, with topic, key, "
              "value, headers, id and time. \"raw\" writes only the value, and refuses a value that "
-             "contains a line break. With \"raw\", the relay cannot recognize its own file: it "
+             "contains a line break. With \"raw\", the relay cannot recognise its own file: it "
              "appends to any file at file.path, and removes an incomplete last line."},
     {AT_PIPELINE("file.rotate_bytes", SIZE, file.rotate_bytes), .fallback = "1GiB", .min = 0,
      .max = 1024 * GIB,
@@ -445,7 +445,7 @@ static const Option OPTIONS[] = {
     {AT_ROUTE("event_type", GLOB, event_type), .example = "payment.*", .max = 255,
      .help = "A pattern of the event type: *, ? and [...]."},
     {AT_ROUTE("aggregate_type", GLOB, aggregate_type), .example = "order", .max = 255,
-     .help = "A pattern of the aggregate type, likewise."},
+     .help = "A pattern of the aggregate type: *, ? and [...]."},
     {AT_ROUTE("topic", TEMPLATE, topic), .example = "payments.events", .max = 512,
      .flags = OPTION_REQUIRED, .help = "The topic of the events of this route."},
     {AT_ROUTE("key", TEMPLATE, key), .example = "${aggregate_id}", .max = 512,

@@ -103,9 +103,9 @@ static void token_note_failure(Token *token, const TokenJob *job)
     int64_t now_us = clock_monotonic_us();
     int64_t wait_ms = token_pause_failed(token->pause, &err, now_us);
     if (token_result_is_valid(token->result, now_us)) {
-        AUTO_TEXT what = x_format("the one in use is good for %lld s; running it again in %lld ms",
-                                  (long long)token_result_left_us(token->result, now_us) / 1000000,
-                                  (long long)wait_ms);
+        AUTO_TEXT what = x_format(
+            "the secret in use is valid for %lld s; running the command again in %lld ms",
+            (long long)token_result_left_us(token->result, now_us) / 1000000, (long long)wait_ms);
         log_error(LOG_WARN, NULL, &err, what);
     }
 }

@@ -108,6 +108,9 @@ def test_no_secret_is_in_a_manifest_but_by_its_name(objects):
     assert not [o for o in objects if o["kind"] == "Secret"]
     text = yaml.safe_dump_all(o for o in objects if o["kind"] not in ("PrometheusRule",) and not o["metadata"]["name"].endswith("-dashboard"))
     assert not re.search(r"\bpassword ?=|PASSWORD: ", text), text
+    spec = manifests.pod(manifests.of_kind(objects, "Deployment"))
+    given = [one for c in [*spec.get("initContainers", []), *spec["containers"]] for one in c.get("env", [])]
+    assert not [one for one in given if re.search(r"PASSWORD$|TOKEN$|SECRET$", one["name"]) and "value" in one], given
 
 
 # -- the chart -------------------------------------------------------------------------------------------------------

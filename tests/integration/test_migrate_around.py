@@ -14,8 +14,6 @@ from support.fetch import POSTGRES_VERSIONS
 from support.postgres import APP, OWNER, PASSWORDS, RELAY, SUPERUSER, PostgresServer
 from support.relay import migrate, outboxd
 
-VERSIONS = "SELECT array_agg(version ORDER BY version) FROM outbox.migration"
-
 
 def dump(database, *more):
     """The database as pg_dump sees it, without what differs from run to run."""

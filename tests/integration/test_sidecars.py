@@ -57,7 +57,8 @@ def test_connections_of_twenty_sidecars_are_as_documented(capture, relay, reques
     with open(GUIDE, encoding="utf-8") as f:
         text = f.read()
     assert f'| `capture = "{capture}"` | {ACTIVE[capture]} | {STANDBY[capture]} | {ACTIVE[capture] + expected} |' in text
-    assert {5: "five"}[ACTIVE[capture] + STANDBY[capture]] in text   # of two relays
+    both = {5: "five"}[ACTIVE[capture] + STANDBY[capture]]
+    assert f"| connections to the database | grow with the replicas | {both}, for one pipeline |" in text
 
 
 # -- restarts on exit code 4 -----------------------------------------------------------------------------------------

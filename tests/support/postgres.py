@@ -349,10 +349,6 @@ class PostgresServer:
                 self.execute(f"ALTER SYSTEM RESET {name}")
             apply()
 
-    def crash_backend(self, pid):
-        """kill -9 of one backend: the server goes through crash recovery with all sessions cut."""
-        os.kill(pid, signal.SIGKILL)
-
     def dsn(self, dbname="postgres", user=SUPERUSER, **extra):
         """A libpq connection string with password."""
         parts = {"host": "127.0.0.1", "port": self.port, "dbname": dbname, "user": user,

@@ -167,10 +167,10 @@ static Status writer_check_nul(const FileWriter *w, int64_t nul, Error *err)
             return writer_failed(w, "read", err);
         }
         if (lines == FILE_LINES_FOREIGN) {
-            error_set(
-                err, CODE_FILE_FOREIGN,
-                "'%s' has a NUL byte at %lld, beside what outboxd did not write as JSON lines",
-                w->config->path, (long long)nul);
+            error_set(err, CODE_FILE_FOREIGN,
+                      "'%s' has a NUL byte at offset %lld, and the lines around it are not JSON "
+                      "lines of outboxd",
+                      w->config->path, (long long)nul);
             return error_advise(err);
         }
     }

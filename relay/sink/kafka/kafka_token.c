@@ -47,7 +47,7 @@ static void token_tell(KafkaToken *token, const Error *err)
         kafka_health_trouble(token->health, err);
     } else if (!same) {
         log_error(LOG_WARN, token->pipeline, err,
-                  "connections that stand go on; another token is fetched");
+                  "open connections stay in use; outboxd fetches another token");
     }
 }
 
