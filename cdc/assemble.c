@@ -5,6 +5,8 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "cdc/wire.h"
+#include "flow/refusal.h"
 #include "rows/row.h"
 
 enum { KEPT_BYTES = 1024 * 1024 }; /* messages from this on are kept where they are */
@@ -140,7 +142,7 @@ static Status assembler_message(Assembler *assembler, const PgOutputLogicalMessa
     if (row_read_message(content, schema, assembler->pipeline->limits.event_bytes, batch, &event,
                          &unreadable) != OK) {
         event = batch_add(batch, schema);
-        event->malformed = true;
+        refusal_set_foreign(event);
         event->row[FIELD_PAYLOAD_BYTES] = content;
         batch->bytes += content.length + event_bytes(event);
     }

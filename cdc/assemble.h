@@ -8,8 +8,6 @@
 
 #include "cdc/known.h"
 #include "cdc/relation.h"
-#include "cdc/wire.h"
-#include "flow/stats.h"
 #include "rows/parked.h"
 
 #define MESSAGE_PREFIX "outboxd.event" /* of outbox.emit_message */

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cdc/relation.h"
-#include "rows/mark_queue.h"
+#include "rows/mark_positions.h"
 
 typedef struct Coming Coming;
 

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "rows/history.h"
-#include "rows/mark_queue.h"
+#include "rows/mark_positions.h"
 
 #define SLOT_NO_END INT64_MIN
 

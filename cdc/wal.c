@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "cdc/wal_parts.h"
+#include "cdc/wire.h"
 
 static WalParts *parts_of(const Source *source)
 {

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "pg/result.h"
+#include "rows/publisher.h"
 
 struct Filler {
     const WalContext *wal;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rows/mark_queue.h"
+#include "rows/mark_positions.h"
 
 typedef struct Progress Progress;
 

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "rows/publisher.h"
 #include "rows/succession.h"
 
 struct PublisherRows {

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cdc/wire.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 

@@ -5,6 +5,7 @@
 
 #include "base/document.h"
 #include "base/memory.h"
+#include "cdc/wire.h"
 
 struct View {
     ViewParts with;

@@ -10,9 +10,11 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/memory.h"
+#include "cdc/wire.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
+#include "rows/publisher.h"
 
 struct Walsender {
     WalsenderParts with;

@@ -23,7 +23,6 @@
 #include "rows/history.h"
 #include "rows/marker.h"
 #include "rows/precondition.h"
-#include "rows/publisher.h"
 #include "rows/table.h"
 
 typedef struct Claim Claim;

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "claim/claim_internal.h"
 #include "pg/result.h"
+#include "rows/publisher.h"
 
 struct ClaimLock {
     Claim *claim;

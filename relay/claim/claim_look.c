@@ -6,6 +6,7 @@
 #include "claim/claim_internal.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
+#include "rows/publisher.h"
 
 void claim_add_look(const Claim *claim, Text *sql)
 {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "claim/claim_internal.h"
+#include "rows/publisher.h"
 
 void claim_arm(struct event *timer, int64_t delay_ms)
 {

@@ -4,7 +4,6 @@
  * settled: the contiguous prefix, never the maximum. Does not own the batches. Loop thread only. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "flow/batch.h"

@@ -47,23 +47,20 @@ typedef struct Event {
     int64_t occurred_at_us; /* since 1970-01-01 UTC; EVENT_NO_TIME when NULL or infinite */
     int64_t sent_at_us;     /* monotonic */
     struct Batch *batch;
-    struct Topic *topic;           /* where it was sent last */
-    const struct Refusal *refusal; /* it can be no record (flow/refusal.h); NULL: nothing known */
-    uint32_t suspect;              /* set of a refused request (flow/isolate.h); 0: none */
-    uint8_t state;                 /* EventState */
-    bool message;                  /* from the WAL alone: no row, and anybody may have written it */
-    bool malformed;                /* is no event of ours: its bytes are in its payload_bytes */
-    bool replayed;                 /* was sent before and its outcome is unknown */
-    bool retimed;                  /* the broker refused its time: it gets that of publishing */
-    bool overtaken;                /* a later event of its key was written first: counted */
-    uint8_t aside_reason;          /* Reason: why it is set aside */
-    uint8_t odd_text; /* EventField that is not UTF-8 (FIELD_COUNT: a header column); 0: none */
+    struct Topic *topic;     /* where it was sent last */
+    struct Refusal *refusal; /* it can be no record (flow/refusal.h); NULL: nothing known */
+    uint32_t suspect;        /* set of a refused request (flow/isolate.h); 0: none */
+    uint8_t state;           /* EventState */
+    bool message;            /* from the WAL alone: no row, and anybody may have written it */
+    bool replayed;           /* was sent before and its outcome is unknown */
+    bool retimed;            /* the broker refused its time: it gets that of publishing */
+    bool overtaken;          /* a later event of its key was written first: counted */
+    uint8_t aside_reason;    /* Reason: why it is set aside */
     uint16_t attempts;
     Slice row[]; /* by column, as text or bytes: null slice: SQL NULL; SLICE_UNSENT: not known */
 } Event;
 
 static_assert(sizeof(Event) == offsetof(Event, row), "nothing between an envelope and its row");
-static_assert(FIELD_COUNT <= UINT8_MAX, "odd_text holds a field");
 
 /* What names the row of an event. */
 typedef struct EventRow {

@@ -1,7 +1,5 @@
 #include "flow/held_rows.h"
 
-#include "base/clock.h"
-
 enum {
     LOOK_SECONDS = 2,
     TRY_MOST_SECONDS = 300, /* between two tries, and so much later for each event that waits: */

@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "flow/pipeline_internal.h"
 
 static const char *const STATE_NAMES[] = {"starting",  "standby",  "running", "paused", "stalled",

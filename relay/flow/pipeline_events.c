@@ -1,6 +1,5 @@
 /* The pipeline's edges: what source, sink and clock report, construction, and what others may see.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -13,7 +13,6 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "base/utf8.h"
 #include "flow/pipeline_internal.h"
 

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "flow/pipeline_internal.h"
-#include "flow/refusal.h"
+#include "flow/refusal.h" /* Refusal: its members */
 
 /* At most so many bytes of a value, and no part of a character at the end. */
 static Slice shown(Slice value)
@@ -40,15 +40,15 @@ Made pipeline_make_record(Pipeline *p, Event *event, Record *record, Error *err)
     AUTO_ERROR encode_error = {0};
     EncodeResult encoded =
         p->parts->encoder->encode(p->parts->encoder, event, arena, record, &encode_error);
-    if (routed == ROUTE_OK && encoded == ENCODE_POISON) {
-        error_copy(err, &encode_error);
-        return MADE_BAD;
-    }
     if (event->retimed) {
         record->timestamp_ms = 0;
     }
-    if (event->refusal != NULL) { /* whatever the routes say: they did not see all of it */
+    if (event->refusal != NULL) { /* whatever those say: they did not see all of it */
         error_copy(err, &event->refusal->error);
+        return MADE_BAD;
+    }
+    if (routed == ROUTE_OK && encoded == ENCODE_POISON) {
+        error_copy(err, &encode_error);
         return MADE_BAD;
     }
     /* A name beyond the bound waits for that first, and is encoded when it has a topic. */

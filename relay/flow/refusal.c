@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "flow/batch.h"
+#include "flow/batch.h" /* Batch: its members */
 
 Refusal *refusal_new(Event *event, size_t most)
 {
@@ -44,6 +44,35 @@ void refusal_set_unreadable(Event *event, const char *table, const Error *why)
                  table, error_message(why));
     error_hint(&refusal->error, "Check the row and the server's log: the row is damaged, or its "
                                 "text would be larger than 1 GB.");
+}
+
+void refusal_set_foreign(Event *event)
+{
+    Refusal *refusal = refusal_new(event, 0);
+    refusal->foreign = true;
+    error_set(&refusal->error, CODE_MESSAGE_MALFORMED,
+              "a message with prefix outboxd.event was not written by outbox.emit_message");
+    error_hint(&refusal->error,
+               "Any role may write such a message, and it cannot be requeued. Find out "
+               "who does, and stop everyone else: outboxd migrate --guard-messages.");
+}
+
+void refusal_set_odd_text(Event *event, size_t column)
+{
+    bool first = event->refusal == NULL;
+    Refusal *refusal = first ? refusal_new(event, 0) : event->refusal;
+    refusal->odd_text = true;
+    if (!first) {
+        return;
+    }
+    error_set(&refusal->error, CODE_TEXT_NOT_UTF8,
+              "column '%s' of the event with seq %lld is not valid UTF-8",
+              column < FIELD_COUNT ? event_field_name((EventField)column) : "of a header",
+              (long long)event->seq);
+    error_hint(&refusal->error,
+               "The database has the encoding SQL_ASCII, which accepts any bytes. Correct the "
+               "row and the program that writes it. With on_poison = \"dead_letter\", the "
+               "event becomes a dead letter with U+FFFD in place of the invalid bytes.");
 }
 
 static void add_size(Text *sizes, int target, size_t bytes)

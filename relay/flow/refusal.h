@@ -1,5 +1,6 @@
 /* refusal: why an event that a source read can never be a record, known before it was routed: it is
- * larger than the pipeline takes, or its row cannot be read.
+ * larger than the pipeline takes, its row cannot be read, a text of it is not UTF-8, or it is a
+ * message that is no event of ours.
  *
  * Its large values are not in the event's fields, which are null there, so that nobody walks or
  * copies them: they are here if they came at all.
@@ -32,6 +33,8 @@ typedef struct Refusal {
     Error error;
     struct Refusal *next; /* of the batch */
     bool partial;         /* values are neither in the event nor here: only its row has them */
+    bool foreign;         /* no event of ours: its bytes are in payload_bytes, no route is for it */
+    bool odd_text;        /* a text of it is not UTF-8, so no JSON shows it whole */
     size_t count;
     size_t bytes; /* of all values */
     RefusedValue values[];
@@ -50,6 +53,14 @@ void refusal_set_too_large(Refusal *refusal, Slice what);
 /** EVENT_UNREADABLE: the event, which came without its bodies, gets this refusal. table: for
  * people; why: what the server says. */
 void refusal_set_unreadable(Event *event, const char *table, const Error *why);
+
+/** MESSAGE_MALFORMED: the message, whose bytes are in the event, was not written by emit_message.
+ */
+void refusal_set_foreign(Event *event);
+
+/** TEXT_NOT_UTF8: the text of that column (EventField, or FIELD_COUNT + number of a header column)
+ * is not UTF-8. An earlier refusal keeps its error. */
+void refusal_set_odd_text(Event *event, size_t column);
 
 /** Of an event of the outbox whose row is complete: when they take more bytes together than the
  * limit, or its event id alone takes more than REFUSAL_SMALL_BYTES, it is refused, and its large

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "flow/refusal.h" /* Refusal: its members */
 #include "flow/template.h"
 
 enum { ROUTE_VALUE_MAX = 512 }; /* longer types match no pattern */
@@ -145,24 +146,9 @@ static RouteResult router_find(const Router *router, const Event *event, Arena *
 RouteResult router_route(const Router *router, const Event *event, Arena *arena, Record *record,
                          Error *err)
 {
-    if (event->malformed) {
-        error_set(err, CODE_MESSAGE_MALFORMED,
-                  "a message with prefix outboxd.event was not written by outbox.emit_message");
-        error_hint(err, "Any role may write such a message, and it cannot be requeued. Find out "
-                        "who does, and stop everyone else: outboxd migrate --guard-messages.");
+    if (event->refusal != NULL && event->refusal->foreign) {
+        error_copy(err, &event->refusal->error);
         return ROUTE_POISON;
     }
-    RouteResult found = router_find(router, event, arena, record, err);
-    if (event->odd_text != 0) {
-        error_set(err, CODE_TEXT_NOT_UTF8,
-                  "column '%s' of the event with seq %lld is not valid UTF-8",
-                  event->odd_text < FIELD_COUNT ? event_field_name(event->odd_text) : "of a header",
-                  (long long)event->seq);
-        error_hint(err,
-                   "The database has the encoding SQL_ASCII, which accepts any bytes. Correct the "
-                   "row and the program that writes it. With on_poison = \"dead_letter\", the "
-                   "event becomes a dead letter with U+FFFD in place of the invalid bytes.");
-        return ROUTE_POISON;
-    }
-    return found;
+    return router_find(router, event, arena, record, err);
 }

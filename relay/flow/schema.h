@@ -9,7 +9,6 @@
  * What is number or time in the envelope stands there alone: its column of the row is null. */
 #pragma once
 
-#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 

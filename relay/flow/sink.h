@@ -45,7 +45,6 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "base/worker.h"
 #include "config/config.h"
 #include "flow/event.h"

@@ -14,7 +14,6 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "flow/batch.h"
 #include "flow/letters.h"
 

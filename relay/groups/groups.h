@@ -8,9 +8,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
-#include <stdbool.h>
 
-#include "base/text.h"
 #include "config/config.h"
 #include "metrics/metrics.h"
 

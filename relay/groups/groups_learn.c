@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/text.h"
 #include "config/lists.h"
 #include "flow/template.h"
 #include "groups/groups_ask.h"

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <librdkafka/rdkafka.h>
-#include <stdbool.h>
 
 #include "base/error.h"
 #include "config/config.h"

@@ -1,8 +1,6 @@
 /* A bucket counts durations up to and including its bound, as Prometheus' "le" has it. */
 #include "metrics/histogram.h"
 
-#include <stddef.h>
-
 static const struct {
     int64_t us;
     const char *text; /* seconds */

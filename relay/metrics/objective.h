@@ -14,7 +14,6 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "base/text.h"
 #include "metrics/metrics.h"
 
 enum { OBJECTIVE_BUDGET_DAYS = 30, OBJECTIVE_GAP_SECONDS_MAX = 3600 };

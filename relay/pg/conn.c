@@ -20,7 +20,6 @@
 #include "pg/message.h"
 #include "pg/open.h"
 #include "pg/query.h"
-#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 enum { FEEDS_PER_TURN = 16 };

@@ -9,7 +9,6 @@
 
 #include <libpq-fe.h>
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "base/error.h"
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "base/text.h"
-#include "pg/conn.h"
 #include "pg/encoding.h"
 #include "pg/message.h"
 #include "pg/open.h"

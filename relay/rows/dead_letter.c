@@ -294,11 +294,12 @@ void dead_letter_build(DeadLetter *letter, const char *table, const PipelineConf
 
 bool dead_letter_has_row(const Event *event, const OutboxTable *outbox, bool takes_bytes)
 {
-    bool partial = event->refusal != NULL && event->refusal->partial;
+    const Refusal *refusal = event->refusal;
+    bool partial = refusal != NULL && refusal->partial;
+    bool odd_text = refusal != NULL && refusal->odd_text;
     bool named = table_has(outbox, FIELD_EVENT_ID) && !slice_is_null(event->row[FIELD_EVENT_ID]);
     /* What is no text at all is shown best from here. */
-    return event->seq != EVENT_NO_SEQ && !event->malformed && named &&
-           (partial || !takes_bytes || event->odd_text == 0);
+    return event->seq != EVENT_NO_SEQ && named && (partial || !takes_bytes || !odd_text);
 }
 
 /* How the statement calls what it is given of a letter. */

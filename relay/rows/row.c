@@ -199,10 +199,11 @@ void row_check_texts(Batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         Event *event = batch->events[i];
         const Schema *schema = event->schema;
-        for (size_t j = FIELD_EVENT_ID; j < schema->count && event->odd_text == 0; j++) {
-            bool text = schema->columns[j].class != COLUMN_BYTES;
-            if (text && !row_is_text(event->row[j])) {
-                event->odd_text = (uint8_t)(j < FIELD_COUNT ? j : FIELD_COUNT);
+        bool odd = false;
+        for (size_t j = FIELD_EVENT_ID; j < schema->count && !odd; j++) {
+            odd = schema->columns[j].class != COLUMN_BYTES && !row_is_text(event->row[j]);
+            if (odd) {
+                refusal_set_odd_text(event, j);
             }
         }
     }

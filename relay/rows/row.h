@@ -26,6 +26,6 @@ Status row_read(const char *bytes, size_t length, const Schema *schema, Batch *b
 Status row_read_message(Slice content, const Schema *schema, int64_t bytes_max, Batch *batch,
                         Event **ret_event, Error *err);
 
-/** For databases in SQL_ASCII: notes in each event the first text that is not UTF-8 (odd_text), so
- * that it is not published. */
+/** For databases in SQL_ASCII: refuses each event with a text that is not UTF-8
+ * (refusal_set_odd_text). */
 void row_check_texts(Batch *batch);

@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "flow/event.h"
 #include "flow/schema.h"
 
 /* A column of the outbox, as a bit of OutboxTable.absent. */

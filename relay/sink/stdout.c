@@ -6,7 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
+#include <limits.h> /* PIPE_BUF */
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>

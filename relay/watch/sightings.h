@@ -18,7 +18,6 @@
 #include <stdint.h>
 
 #include "base/slice.h"
-#include "flow/event.h"
 #include "flow/source.h"
 
 enum {

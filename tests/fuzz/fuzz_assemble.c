@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "cdc/assemble.h"
 #include "check.h"
+#include "flow/refusal.h"
 #include "stub/given.h"
 #include "target.h"
 
@@ -61,7 +62,7 @@ static void check_event(Stream *stream, const Batch *batch, const Event *event)
     fuzz_check(event->commit_lsn < batch->position || event->commit_lsn == batch->tx_lsn);
     fuzz_check(event->commit_lsn != batch->tx_lsn || event->ordinal <= batch->tx_ordinal);
     fuzz_check(event->state == EVENT_PENDING && event->batch == batch);
-    fuzz_check(stream->pipeline.wal.messages || !event->malformed);
+    fuzz_check(stream->pipeline.wal.messages || event->refusal == NULL || !event->refusal->foreign);
     for (EventField field = FIELD_SEQ; field < FIELD_COUNT; field++) {
         fuzz_touch(event->row[field]);
     }

@@ -122,18 +122,19 @@ def fish_offers(folder, line):
     return {entry.split("\t")[0] for entry in done.splitlines()}
 
 
-# A zsh of its own behind a terminal of its own: it is given the line and Tab, and lists what it would offer.
+# A zsh of its own behind a terminal of its own: it is given the line and Tab, and lists what it would offer. Not before it edits: until then,
+# the terminal itself takes ^U for the end of all that was typed.
 ZSH = r"""
 zmodload zsh/zpty
 zpty z zsh -f -i
 zpty -w z "PROMPT= RPS1= fpath=($PWD \$fpath); autoload -Uz compinit && compinit -u -D -d $PWD/dump; cd $PWD; LISTMAX=0 COLUMNS=200"
 zpty -w z "zstyle ':completion:*' list-grouped false; zstyle ':completion:*' force-list always; setopt noalwayslastprompt nolistbeep"
 zpty -w z "compadd() { builtin compadd -O offered \"\$@\"; print -rl -- \$'\\x01'\$^offered; builtin compadd \"\$@\" }"
-zpty -w z "bindkey '^I' list-choices; print READY"
-zpty -r -m z line '*READY*READY*'
+zpty -w z "zle-line-init() { print -n EDITING }; zle -N zle-line-init; bindkey '^I' list-choices; print RE''ADY"
+zpty -r -m z line '*READY*EDITING*'
 zpty -w -n z "$1"$'\t'
-zpty -w -n z $'\x15print DONE\n'
-zpty -r -m z line '*DONE*DONE*'
+zpty -w -n z $'\x15print DO\'\'NE\n'
+zpty -r -m z line '*DONE*'
 print -r -- "$line"
 zpty -d z
 """

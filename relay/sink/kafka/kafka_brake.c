@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "flow/event.h"
+#include "flow/topic.h" /* Topic: its name */
 #include "sink/kafka/kafka_error.h"
 
 /* One refused partition at a time has the loop's attention; others wait for their turn. */

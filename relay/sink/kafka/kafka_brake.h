@@ -14,7 +14,6 @@
 #include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 
-#include "flow/topic.h"
 #include "sink/kafka/kafka_name.h"
 
 enum { BRAKE_WAIT_MS = 1000 };

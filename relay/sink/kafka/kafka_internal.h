@@ -1,7 +1,6 @@
 /* The Kafka sink itself; for kafka.c and its tests. */
 #pragma once
 
-#include "sink/kafka/kafka.h"
 #include "sink/kafka/kafka_delivery.h"
 #include "sink/kafka/kafka_health.h"
 #include "sink/kafka/kafka_lookup.h"

@@ -4,7 +4,7 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "flow/batch.h"
+#include "flow/batch.h" /* Batch: its members */
 #include "sink/kafka/kafka_record.h"
 
 static void refuse_size(const KafkaTopic *kt, size_t bytes, Error *err)

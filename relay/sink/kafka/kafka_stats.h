@@ -1,7 +1,6 @@
 /* kafka_stats: what librdkafka tells of itself every few seconds, as metrics. */
 #pragma once
 
-#include "base/text.h"
 #include "flow/stats.h"
 
 /** Reads librdkafka's statistics (JSON, its STATISTICS.md); what cannot be read changes nothing. */

@@ -10,9 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "flow/topic.h"
-
 /* What the broker says of a topic. Durations in ms; -1: unlimited or unknown. */
 typedef struct TopicLimits {
     int64_t max_message_bytes; /* of a record batch, also by segment.bytes; -1: unknown, the broker

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/assemble.h"
+#include "flow/refusal.h"
 #include "stub/given.h"
 #include "stub/given_schema.h"
 #include "stub/pgoutput_build.h"
@@ -287,7 +288,7 @@ Test(assemble, messages_and_rows_are_numbered_together)
     send_commit(0x2000);
     assert_batch("2000:1=1 2000:2=- 2000:3=2");
     const Event *event = batch->events[1];
-    cr_assert_not(event->malformed);
+    cr_assert_null(event->refusal);
     cr_assert(slice_equal(event->row[FIELD_EVENT_ID], SLICE_LITERAL("m-1")));
     cr_assert(slice_is_null(event->row[FIELD_PAYLOAD]));
     cr_assert(slice_is_null(event->row[FIELD_COUNT]));
@@ -357,7 +358,8 @@ Test(assemble, a_message_that_cannot_be_read_is_an_event_of_its_bytes)
     cr_assert_eq(batch->bytes, held, "%zu, not %zu", batch->bytes, held);
     for (size_t i = 0; i < batch->count; i++) {
         const Event *event = batch->events[i];
-        cr_assert_eq(event->malformed, i + 1 < batch->count, "%zu", i);
+        cr_assert_eq(event->refusal != NULL && event->refusal->foreign, i + 1 < batch->count, "%zu",
+                     i);
         cr_assert_eq(event->ordinal, i + 1);
         cr_assert_eq(event->commit_lsn, 0x2000);
         cr_assert_eq(event->seq, EVENT_NO_SEQ);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "cdc/slot.h"
 #include "pg/sqlstate.h"
+#include "rows/mark_positions.h"
 #include "stub/given.h"
 
 /* Facts by what differs from a slot that is read and in order: the position is 0/5000, the slot

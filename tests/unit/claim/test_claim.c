@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "claim/claim.h"
+#include "rows/publisher.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
 #include "stub/settle.h"

@@ -101,3 +101,24 @@ Test(refusal, a_bytea_as_text_counts_as_its_bytes)
     cr_assert(refusal_apply(event, true, sizeof(large) / 2 + 1));
     cr_assert(event->refusal->values[0].hex);
 }
+
+Test(refusal, a_text_that_is_not_utf8_names_its_column)
+{
+    event->seq = 17;
+    refusal_set_odd_text(event, FIELD_CORRELATION_ID);
+    cr_assert(event->refusal->odd_text);
+    cr_assert_eq(event->refusal->error.code, CODE_TEXT_NOT_UTF8);
+    cr_assert_eq(event->refusal->error.class, ERROR_POISON);
+    cr_assert_str_eq(error_message(&event->refusal->error),
+                     "column 'correlation_id' of the event with seq 17 is not valid UTF-8");
+}
+
+Test(refusal, a_second_reason_leaves_the_first)
+{
+    cr_assert(refusal_apply(event, false, sizeof(large) + 1));
+    const Refusal *first = event->refusal;
+    refusal_set_odd_text(event, FIELD_COUNT);
+    cr_assert_eq(event->refusal, first);
+    cr_assert(first->odd_text);
+    cr_assert_eq(first->error.code, CODE_EVENT_TOO_LARGE);
+}

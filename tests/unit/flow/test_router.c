@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "flow/batch.h"
+#include "flow/refusal.h"
 #include "flow/router.h"
 #include "stub/given.h"
 #include "stub/given_schema.h"
@@ -239,16 +240,10 @@ Test(router, of_too_many_topics_the_further_ones_share_a_stand_in)
     cr_assert_eq(err.code, CODE_TOPICS_TOO_MANY);
 }
 
-Test(router, a_text_that_is_not_utf8_is_poison_and_named)
+Test(router, what_is_no_event_of_ours_has_no_route)
 {
-    event->seq = 17;
-    event->odd_text = FIELD_CORRELATION_ID;
+    refusal_set_foreign(event);
     cr_assert_eq(route(), ROUTE_POISON);
-    cr_assert_eq(err.code, CODE_TEXT_NOT_UTF8);
-    cr_assert_eq(err.class, ERROR_POISON);
-    cr_assert_str_eq(error_message(&err),
-                     "column 'correlation_id' of the event with seq 17 is not valid UTF-8");
-    event->odd_text = FIELD_COUNT;
-    cr_assert_eq(route(), ROUTE_POISON);
-    cr_assert_not_null(strstr(error_message(&err), "'of a header' of the event with seq 17"));
+    cr_assert_eq(err.code, CODE_MESSAGE_MALFORMED);
+    cr_assert_null(record.topic);
 }

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "sink/kafka/kafka.h"
 #include "stub/given_schema.h"
 #include "stub/settle.h"
 

@@ -346,9 +346,9 @@ Test(dead_letter, only_what_has_a_row_and_a_name_is_copied)
     cr_assert_eq(table_new(&config, &outbox, &err), OK);
     event->row[FIELD_EVENT_ID] = SLICE_LITERAL("0193");
     cr_assert(dead_letter_has_row(event, outbox, false));
-    event->odd_text = FIELD_PAYLOAD;
+    refusal_set_odd_text(event, FIELD_PAYLOAD);
     cr_assert_not(dead_letter_has_row(event, outbox, true), "shown best from here");
-    refusal_new(event, 0)->partial = true;
+    event->refusal->partial = true;
     cr_assert(dead_letter_has_row(event, outbox, true), "nobody else has its values");
     event->seq = EVENT_NO_SEQ;
     cr_assert_not(dead_letter_has_row(event, outbox, false));

@@ -296,7 +296,13 @@ Test(row, only_a_count_of_minus_one_is_the_trailer)
     cr_assert_not(row_is_trailer("\377\377\377", 3));
 }
 
-Test(row, a_text_that_is_not_utf8_is_noted)
+static bool names(const Event *event, const char *column)
+{
+    return event->refusal->odd_text && event->refusal->error.code == CODE_TEXT_NOT_UTF8 &&
+           strstr(error_message(&event->refusal->error), column) != NULL;
+}
+
+Test(row, a_text_that_is_not_utf8_is_refused)
 {
     static const char *const TEXTS[] = {"caf\xC3\xA9", "caf\xE9", "\xE2\x82", "\xED\xA0\x80"};
     for (size_t i = 0; i < 4; i++) {
@@ -304,11 +310,13 @@ Test(row, a_text_that_is_not_utf8_is_noted)
             Event *event = batch_add(batch, given_schema(1));
             event->row[field] = slice_of(TEXTS[i]);
             row_check_texts(batch);
-            cr_assert_eq(event->odd_text, i == 0 || field == FIELD_PAYLOAD_BYTES ? 0 : field);
+            cr_assert_eq(event->refusal != NULL, i > 0 && field != FIELD_PAYLOAD_BYTES);
+            cr_assert(event->refusal == NULL || names(event, event_field_name(field)));
         }
         Event *event = batch_add(batch, given_schema(1));
         event->row[FIELD_COUNT] = slice_of(TEXTS[i]);
         row_check_texts(batch);
-        cr_assert_eq(event->odd_text, i == 0 ? 0 : FIELD_COUNT);
+        cr_assert_eq(event->refusal != NULL, i > 0);
+        cr_assert(event->refusal == NULL || names(event, "of a header"));
     }
 }
