@@ -51,16 +51,16 @@ static void on_marker_refused(void *arg, const Error *err)
     events->refused(events->arg, err);
 }
 
-static void on_marker_aside(void *arg, Event *event)
+static void on_marker_aside(void *arg, Event *event, ErrorCode reason)
 {
     const LettersEvents *events = &((Claim *)arg)->marks->letters.letters.events;
-    events->settled(events->arg, event, NULL);
+    events->settled(events->arg, event, reason, NULL);
 }
 
-static void on_marker_aside_refused(void *arg, Event *event, const Error *err)
+static void on_marker_aside_refused(void *arg, Event *event, ErrorCode reason, const Error *err)
 {
     const LettersEvents *events = &((Claim *)arg)->marks->letters.letters.events;
-    events->settled(events->arg, event, err);
+    events->settled(events->arg, event, reason, err);
 }
 
 static void letters_take(Letters *letters, Event *event, const Record *record, const Error *reason)

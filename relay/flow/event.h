@@ -55,7 +55,6 @@ typedef struct Event {
     bool replayed;           /* was sent before and its outcome is unknown */
     bool retimed;            /* the broker refused its time: it gets that of publishing */
     bool overtaken;          /* a later event of its key was written first: counted */
-    uint8_t aside_reason;    /* Reason: why it is set aside */
     uint16_t attempts;
     Slice row[]; /* by column, as text or bytes: null slice: SQL NULL; SLICE_UNSENT: not known */
 } Event;

@@ -33,8 +33,9 @@ typedef struct Letters Letters;
 /* Called on the loop thread, never from inside take(). */
 typedef struct LettersEvents {
     void *arg;
-    /** NULL: it is stored; else *err says why it cannot be. */
-    void (*settled)(void *arg, Event *event, const Error *err);
+    /** reason: the code of what take() got. err NULL: it is stored; else *err says why it cannot
+     * be. */
+    void (*settled)(void *arg, Event *event, ErrorCode reason, const Error *err);
 } LettersEvents;
 
 struct Letters {

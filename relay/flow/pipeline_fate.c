@@ -90,7 +90,6 @@ static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, 
     isolate_found(p->isolate, event);
     bool again = held_rows_store(p->rows, event);
     window_aside(p->window, event);
-    event->aside_reason = (uint8_t)reason_of(err->code);
     if (!again && log_limit_take(&p->lines->asides, clock_monotonic_us())) {
         pipeline_say_aside(p, event, err);
     }
@@ -315,15 +314,15 @@ void pipeline_request_refused(Pipeline *p, Event *event, const SinkReport *repor
     }
 }
 
-static void pipeline_letter_stored(Pipeline *p, Event *event)
+static void pipeline_letter_stored(Pipeline *p, Event *event, ErrorCode reason)
 {
     pipeline_settle(p, event, EVENT_ASIDE);
-    ++*p->parts->stats->dead_lettered[event->aside_reason];
+    ++*p->parts->stats->dead_lettered[reason_of(reason)];
     pipeline_done(p, event);
 }
 
 /* It holds its topic until it can be stored. */
-static void pipeline_letter_refused(Pipeline *p, Event *event, const Error *err)
+static void pipeline_letter_refused(Pipeline *p, Event *event, ErrorCode reason, const Error *err)
 {
     if (!machine_goes(p->machine)) {
         return; /* it stays unpublished, or is set aside again */
@@ -334,7 +333,7 @@ static void pipeline_letter_refused(Pipeline *p, Event *event, const Error *err)
     AUTO_ERROR refused = {0};
     error_set(&refused, CODE_DEAD_LETTER_REFUSED,
               "cannot be published (%s), and its dead letter cannot be stored: %s",
-              reason_name(event->aside_reason), error_message(err));
+              reason_name(reason_of(reason)), error_message(err));
     error_hint(&refused, "%s",
                error_own_hint(err)[0] != '\0'
                    ? error_own_hint(err)
@@ -344,7 +343,7 @@ static void pipeline_letter_refused(Pipeline *p, Event *event, const Error *err)
     pipeline_hold_row(p, event, &record, &refused, false);
 }
 
-void pipeline_letter_settled(void *arg, Event *event, const Error *err)
+void pipeline_letter_settled(void *arg, Event *event, ErrorCode reason, const Error *err)
 {
     Pipeline *p = arg;
     if (!window_aside_over(p->window, event)) {
@@ -352,8 +351,8 @@ void pipeline_letter_settled(void *arg, Event *event, const Error *err)
     }
     pipeline_wake(p);
     if (err == NULL) {
-        pipeline_letter_stored(p, event);
+        pipeline_letter_stored(p, event, reason);
     } else {
-        pipeline_letter_refused(p, event, err);
+        pipeline_letter_refused(p, event, reason, err);
     }
 }

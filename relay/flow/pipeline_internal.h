@@ -184,7 +184,7 @@ void pipeline_poison(Pipeline *pipeline, Event *event, const Record *record, con
                      bool sent);
 /** The destination refused a request with this event. */
 void pipeline_request_refused(Pipeline *pipeline, Event *event, const SinkReport *report);
-void pipeline_letter_settled(void *arg, Event *event, const Error *err);
+void pipeline_letter_settled(void *arg, Event *event, ErrorCode reason, const Error *err);
 
 /* pipeline_send.c */
 void pipeline_pump(Pipeline *pipeline);

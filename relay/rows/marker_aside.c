@@ -56,20 +56,23 @@ void asides_add(MarkerAsides *asides, Event *event, const Record *record, const 
     STAILQ_INSERT_TAIL(&asides->waiting, aside, entry);
 }
 
-static void asides_drop(MarkerAsides *asides)
+/* The first one, which nobody waits for any more; the code of its reason. */
+static ErrorCode asides_drop(MarkerAsides *asides)
 {
     Aside *first = STAILQ_FIRST(&asides->waiting);
     STAILQ_REMOVE_HEAD(&asides->waiting, entry);
     asides->alone -= asides->alone > 0;
+    ErrorCode reason = first->reason.code;
     error_clear(&first->reason);
     free(first);
+    return reason;
 }
 
 void asides_stop(MarkerAsides *asides)
 {
     dead_letter_feed_free(&asides->feed);
     while (asides_wait(asides)) {
-        asides_drop(asides);
+        (void)asides_drop(asides);
     }
     asides->alone = asides->stored = 0;
 }
@@ -91,8 +94,8 @@ static void aside_refuse(MarkerAsides *asides, const Error *err)
     error_prefix(&copy, "writing to %s",
                  asides->table != NULL ? asides->table : "outbox.dead_letter");
     Event *event = STAILQ_FIRST(&asides->waiting)->event;
-    asides_drop(asides);
-    asides->options->owner->aside_refused(asides->options->arg, event, &copy);
+    ErrorCode reason = asides_drop(asides);
+    asides->options->owner->aside_refused(asides->options->arg, event, reason, &copy);
     line_go_on(asides->line);
 }
 
@@ -190,9 +193,9 @@ static void aside_report(MarkerAsides *asides, size_t count)
     asides->stored = count;
     while (asides->stored > 0) {
         Event *event = STAILQ_FIRST(&asides->waiting)->event;
-        asides_drop(asides);
+        ErrorCode reason = asides_drop(asides);
         asides->stored--;
-        asides->options->owner->aside(asides->options->arg, event);
+        asides->options->owner->aside(asides->options->arg, event, reason);
     }
     line_go_on(asides->line);
 }

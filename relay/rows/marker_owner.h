@@ -16,9 +16,9 @@ typedef struct MarkerOwner {
     /** A statement failed: the owner closes everything. */
     void (*lost)(void *arg, const Error *err);
     /** The event is committed to the dead-letter table. */
-    void (*aside)(void *arg, Event *event);
+    void (*aside)(void *arg, Event *event, ErrorCode reason);
     /** The server, whose connection is fine, refused that: the event is its owner's again. */
-    void (*aside_refused)(void *arg, Event *event, const Error *err);
+    void (*aside_refused)(void *arg, Event *event, ErrorCode reason, const Error *err);
     /** Of each row that marker_look_at() named: SourceEvents.row_looks. */
     void (*row_looks)(void *arg, EventRow row, uint64_t look);
     /** Marks, or a position, were committed. */

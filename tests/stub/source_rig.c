@@ -53,9 +53,10 @@ static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_
     return rig->room_events > 0;
 }
 
-static void on_letter_settled(void *arg, Event *event, const Error *err)
+static void on_letter_settled(void *arg, Event *event, ErrorCode reason, const Error *err)
 {
     SourceRig *rig = arg;
+    cr_assert_neq(reason, CODE_NONE);
     if (err == NULL) {
         rig->asides++;
         batch_settle(event, EVENT_ASIDE);

@@ -200,13 +200,15 @@ void rig_aside_refused(void)
 {
     AUTO_ERROR err = rig_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
     Event *event = rig_take_aside();
-    rig.source.letters.events.settled(rig.source.letters.events.arg, event, &err);
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event,
+                                      rig.source.aside_reason.code, &err);
     rig_turn();
 }
 
 void rig_aside_done(void)
 {
     Event *event = rig_take_aside();
-    rig.source.letters.events.settled(rig.source.letters.events.arg, event, NULL);
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event,
+                                      rig.source.aside_reason.code, NULL);
     rig_turn();
 }

@@ -210,11 +210,11 @@ static void do_aside(void)
         memmove(sim.asides, sim.asides + 1, sim.aside_count * sizeof(Event *));
         if (!sim.calm && chance(20)) {
             AUTO_ERROR err = sim_error(ERROR_FATAL, CODE_POSTGRES_PRIVILEGE);
-            sim.letters.events.settled(sim.letters.events.arg, event, &err);
+            sim.letters.events.settled(sim.letters.events.arg, event, CODE_RECORD_REFUSED, &err);
             return;
         }
         row_of(event)->aside = true;
-        sim.letters.events.settled(sim.letters.events.arg, event, NULL);
+        sim.letters.events.settled(sim.letters.events.arg, event, CODE_RECORD_REFUSED, NULL);
     }
 }
 

@@ -31,7 +31,8 @@ TestSuite(pipeline_letters, .init = prepare, .fini = finish);
 
 static void settle(Event *event, const Error *err)
 {
-    rig.source.letters.events.settled(rig.source.letters.events.arg, event, err);
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event,
+                                      rig.source.aside_reason.code, err);
     rig_turn();
 }
 

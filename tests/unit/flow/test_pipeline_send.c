@@ -361,7 +361,8 @@ Test(pipeline_send, an_event_half_set_aside_is_read_again_after_a_reconnect)
     rig_batch("1a! 2b");
     Event *event = rig.source.aside[0];
     rig_source_lost(ERROR_RETRY);
-    rig.source.letters.events.settled(rig.source.letters.events.arg, event, NULL); /* too late */
+    rig.source.letters.events.settled(rig.source.letters.events.arg, event, CODE_HEADERS_INVALID,
+                                      NULL); /* too late */
     rig_settle(2, NULL);
     rig_assert_state(PIPELINE_STARTING);
     rig_assert_returned("1");

@@ -275,18 +275,20 @@ static void on_lost(void *arg, const Error *err)
     error_copy(&rig.error, err);
 }
 
-static void on_aside(void *arg, Event *event)
+static void on_aside(void *arg, Event *event, ErrorCode reason)
 {
     (void)arg;
+    rig.aside_reason = reason;
     rig.aside_seqs[rig.asides++] = event->seq;
     if (rig.asides == rig.stop_at_aside) {
         marker_stop(rig.marker);
     }
 }
 
-static void on_aside_refused(void *arg, Event *event, const Error *err)
+static void on_aside_refused(void *arg, Event *event, ErrorCode reason, const Error *err)
 {
     (void)arg;
+    rig.aside_reason = reason;
     (void)event;
     rig.asides_refused++;
     error_copy(&rig.error, err);

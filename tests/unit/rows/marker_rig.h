@@ -83,6 +83,7 @@ typedef struct MarkerRig {
     size_t idle;
     size_t asides;
     size_t asides_refused;
+    ErrorCode aside_reason; /* of the last one */
     size_t looks;
     int64_t aside_seqs[1000];
     size_t stop_at_aside; /* 0: not */

@@ -16,6 +16,7 @@ Test(marker_aside, dead_letters_go_before_marks)
     cr_assert_eq(rig.server.letters, 1);
     cr_assert_eq(rig.server.marks, 0);
     WAIT(rig.asides == 1);
+    cr_assert_eq(rig.aside_reason, CODE_RECORD_TOO_LARGE);
     WAIT(!marker_pending(rig.marker));
     cr_assert_eq(rig.server.marks, 1);
     batch_free(&batch);
@@ -47,6 +48,7 @@ Test(marker_aside, a_dead_letter_that_is_refused_is_given_back_and_marks_go_on)
     marker_rig_add_letter(batch, 5);
     WAIT(rig.asides_refused == 1);
     cr_assert_not_null(strstr(error_message(&rig.error), "writing to outbox.dead_letter"));
+    cr_assert_eq(rig.aside_reason, CODE_RECORD_TOO_LARGE);
     cr_assert_not(marker_pending(rig.marker), "it is its owner's again");
     rig.server.error = NULL;
     marker_rig_add_now(ROWS_OF(1), 9, 0x100);
