@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "config/mask.h"
+#include "token/token_named.h"
 
 enum {
     SECRET_MIN = 4,
@@ -147,31 +148,49 @@ static size_t run_at(Slice rest, const Secrets *secrets)
     return run;
 }
 
+/* What is shown of a piece: a byte, or a run that is no secret. */
+static void mask_show(Text *masked, Slice piece)
+{
+    for (size_t i = 0; i < piece.length; i++) {
+        text_add_char(masked, piece.data[i] != '\0' ? piece.data[i] : '?');
+    }
+}
+
+static void mask_all(Slice said, const Secrets *secrets, Text *masked)
+{
+    TokenRange named = {0};
+    for (size_t i = 0; i < said.length;) {
+        if (named.begin < i || named.end == 0) {
+            named = token_named_secret(said, i, &named) ? named : (TokenRange){0};
+        }
+        Slice rest = {.data = said.data + i, .length = said.length - i};
+        size_t known = secret_at(rest, secrets);
+        if (named.end > 0 && named.begin == i) {
+            known = known > named.end - i ? known : named.end - i;
+        }
+        if (known > 0) {
+            text_add(masked, MASK);
+            i += known;
+            continue;
+        }
+        rest.length = named.end > 0 ? named.begin - i : rest.length;
+        size_t run = run_at(rest, secrets);
+        if (run > 0 && run_is_secret(rest.data, run)) {
+            text_add(masked, MASK);
+        } else {
+            mask_show(masked, (Slice){.data = rest.data, .length = run > 0 ? run : 1});
+        }
+        i += run > 0 ? run : 1;
+    }
+}
+
 void token_mask_said(Slice said, Slice secret, Slice printed, Text *out)
 {
     AUTO_BUFFER masked = TEXT_EMPTY;
     AUTO_BUFFER shown = TEXT_EMPTY;
     Secrets secrets = secrets_of(said, secret, printed);
     text_add(&masked, "");
-    for (size_t i = 0; i < said.length;) {
-        Slice rest = {.data = said.data + i, .length = said.length - i};
-        size_t known = secret_at(rest, &secrets);
-        if (known > 0) {
-            text_add(&masked, MASK);
-            i += known;
-            continue;
-        }
-        size_t run = run_at(rest, &secrets);
-        if (run > 0 && run_is_secret(rest.data, run)) {
-            text_add(&masked, MASK);
-        } else {
-            size_t length = run > 0 ? run : 1;
-            for (size_t j = 0; j < length; j++) {
-                text_add_char(&masked, rest.data[j] != '\0' ? rest.data[j] : '?');
-            }
-        }
-        i += run > 0 ? run : 1;
-    }
+    mask_all(said, &secrets, &masked);
     free(secrets.items);
     text_add_shown(&shown, masked.data, false);
     char *line = text_fold(x_strdup(text_string(&shown)));

@@ -15,6 +15,7 @@ from support import workload
 from support.common import at_pace, eventually
 from support.disk import Disk, HangingDisk
 from support.lines import files_of, read_lines, records_of
+from support.postgres import APP
 from support.relay import clean_environment, configuration, outboxd, outboxd_binary, write_configuration
 from support.trial import Trial
 from support.verify import compare, read_truth
@@ -144,8 +145,25 @@ def test_rotation_under_load_and_kills_splits_nothing(captured, database, tmp_pa
         with open(name, "rb") as f:
             text = f.read()
         records_of(text)
-        assert len(text) <= 100000 or text.count(b"\n") <= 200, f"{name}: {len(text)}"
+        assert len(text) <= 100000, f"{name}: {len(text)}"
     compare(read_truth(database), read_lines(path)).assert_exact(duplicates=4 * 200)
+
+
+def test_a_backlog_goes_into_files_of_the_size_that_is_asked_for(captured, database, tmp_path):
+    """More waits than one file takes, and one line is larger than any."""
+    path = tmp_path / "orders.jsonl"
+    one = captured(path, {"rotate_bytes": "20kB"}).start()
+    trial = Trial(database, one)
+    one.stop()
+    trial.emit(300)
+    database.execute("SELECT outbox.emit('order.placed', 'order', '1', jsonb_build_object('n', repeat('x', 30000)))", user=APP)
+    trial.emit(50)
+    one.start()
+    all_marked(database, one)
+    one.stop()
+    sizes = sorted(os.path.getsize(name) for name in files_of(str(path)))
+    assert sizes[-1] > 30000 and sizes[-2] <= 20000 and len(sizes) < 20, sizes
+    assert len(read_lines(path)) == 351
 
 
 def test_rotation_by_time_needs_no_further_event(writer, database, tmp_path):

@@ -317,13 +317,17 @@ SendResult lines_send(Sink *sink, const Record *record, Event *event, Error *err
         lines_open_now(lines);
         return SEND_WAIT;
     }
-    if (lines->next->events.count >= LINES_EVENTS_MAX ||
-        lines->next->lines.length >= LINES_BYTES_MAX) {
+    Text *text = &lines->next->lines;
+    size_t before = text->length;
+    size_t most = writer->group_bytes > 0 ? writer->group_bytes : LINES_BYTES_MAX;
+    bool full = lines->next->events.count >= LINES_EVENTS_MAX || before >= most;
+    if (!full && writer->ops->format(writer, record, event, text, err) != OK) {
+        return SEND_POISON;
+    }
+    if (full || (before > 0 && text->length > most)) { /* it begins the next one */
+        text->length = before;
         lines->full = true;
         return SEND_FULL;
-    }
-    if (writer->ops->format(writer, record, event, &lines->next->lines, err) != OK) {
-        return SEND_POISON;
     }
     *vec_add(&lines->next->events) = event;
     return SEND_OK;

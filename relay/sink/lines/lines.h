@@ -13,7 +13,7 @@
 #include "flow/sink.h"
 
 enum {
-    LINES_BYTES_MAX = 4 * 1024 * 1024, /* of a group, but for its last line; then it is full */
+    LINES_BYTES_MAX = 4 * 1024 * 1024, /* of a group of several lines */
     LINES_EVENTS_MAX = 20000,
 };
 
@@ -43,6 +43,7 @@ typedef struct LinesOps {
 
 struct LinesWriter {
     const LinesOps *ops;
+    size_t group_bytes; /* what a group of several lines takes at most; 0: LINES_BYTES_MAX */
 };
 
 /** Takes the writer, and frees it with the sink. */

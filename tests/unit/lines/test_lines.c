@@ -151,11 +151,16 @@ static void turn(void)
     }
 }
 
-static SendResult try_send(void)
+static SendResult try_send_value(const char *value)
 {
-    Record record = {.value = SLICE_LITERAL("v")};
+    Record record = {.value = slice_of(value)};
     AUTO_ERROR err = {0};
     return lines_send(rig.sink, &record, batch_add(rig.batch, given_schema(0)), &err);
+}
+
+static SendResult try_send(void)
+{
+    return try_send_value("v");
 }
 
 static void send_one(void)
@@ -213,6 +218,20 @@ Test(lines, the_loop_turns_while_closing_blocks, .timeout = 60)
     cr_assert_eq(rig.closes, 1);
     send_one();
     WAIT(rig.settled == 2);
+}
+
+Test(lines, a_line_that_does_not_fit_begins_the_next_group, .timeout = 60)
+{
+    rig.writer.group_bytes = 10;
+    WAIT(try_send_value("123456") == SEND_OK);
+    cr_assert_eq(try_send_value("12"), SEND_OK, "10 bytes with their line ends");
+    cr_assert_eq(try_send_value("1"), SEND_FULL);
+    lines_flush(rig.sink);
+    WAIT(rig.settled == 2);
+    cr_assert_eq(try_send_value("12345678901234567890"), SEND_OK, "alone it may be larger");
+    cr_assert_eq(try_send_value("1"), SEND_FULL);
+    lines_flush(rig.sink);
+    WAIT(rig.settled == 3);
 }
 
 Test(lines, a_purge_while_writing_blocks_is_followed_by_closing, .timeout = 60)

@@ -31,7 +31,7 @@ Test(token_mask, what_looks_like_a_token_is_hidden)
 {
     assert_shown("got eyJhbGciOiJub25lIn0.eyJzdWIiOiJyZWxheSJ9.c2ln!", "got ***!");
     assert_shown("key 0123456789abcdef0123456789abcdef.", "key ***");
-    assert_shown("X-Amz-Signature=5e1c68c2944d7b6664d9212d0be045562c79ce456a4bcf86", "***");
+    assert_shown("X-Amz-Signed=5e1c68c2944d7b6664d9212d0be045562c79ce456a4bcf86", "***");
     assert_shown("AbCdEfGhIjKlMnOpQrStUvWxYz0123+/AbCdEfGhIjKlMnOpQrStUvWxYz012345==", "***");
 }
 
@@ -41,6 +41,56 @@ Test(token_mask, a_shorter_one_of_both_cases_and_digits_is_hidden_whatever_cuts_
                  "secret *** is invalid");
     assert_shown("token hvs.CAESIJ5tq0Xb3kLmPw9Z denied", "token *** denied");
     assert_shown("client_secret: Abc8Q~ssw0rdOfAnAzureApp.x-y", "client_secret: ***");
+}
+
+Test(token_mask, what_its_name_gives_away_is_hidden)
+{
+    static const char *const SAID[][2] = {
+        {"X-Amz-Signature=5e1c&X-Amz-Date=2026", "X-Amz-Signature=***&X-Amz-Date=2026"},
+        {"curl: https://user:hunter2@vault/v1/x?token=abc.def&a=b",
+         "curl: https://user:***@vault/v1/x?token=***&a=b"},
+        {"curl: (6) https://svc:p@ss:w@vault.internal/v1/db",
+         "curl: (6) https://svc:***@vault.internal/v1/db"},
+        {"https://ghp_abc@github.com/x", "https://***@github.com/x"},
+        {"{\"error\":\"x\",\"client_secret\":\"Tr0ub 4dor\\\"3\"}",
+         "{\"error\":\"x\",\"client_secret\":\"***\"}"},
+        {"{'accessToken': 'a b', 'id': 7}", "{'accessToken': '***', 'id': 7}"},
+        {"login failed for relay with password Tr0ub4dor3",
+         "login failed for relay with password ***"},
+        {"debug: password is relay-s3cr3t-XYZ!", "debug: password is ***"},
+        {"usage: --password hunter x", "usage: --password *** x"},
+        {"--db-password=hunter x", "--db-password=*** x"},
+        {"Authorization: Bearer hunter2hunter2 X-Vault-Token: hvs.CA",
+         "Authorization: Bearer *** X-Vault-Token: ***"},
+        {"authorization: Basic \"a b\"", "authorization: Basic \"***\""},
+        {"PGPASSWORD=a; DB_PASS: b, api_key = c", "PGPASSWORD=***; DB_PASS: ***, api_key = ***"},
+    };
+    for (size_t i = 0; i < sizeof(SAID) / sizeof(SAID[0]); i++) {
+        assert_shown(SAID[i][0], SAID[i][1]);
+    }
+}
+
+Test(token_mask, a_name_without_a_secret_hides_nothing)
+{
+    static const char *const SAID[] = {
+        "FATAL:  password authentication failed for user \"relay\"",
+        "the token is expired",
+        "password",
+        "password:",
+        "password=",
+        "no password: ",
+        "--token",
+        "passwords differ: 3 of 4",
+        "token \"\"",
+        "https://vault.internal:8200/v1/auth/token/lookup: 403",
+        "mail to a@b.example",
+        "://",
+        "x://@",
+    };
+    for (size_t i = 0; i < sizeof(SAID) / sizeof(SAID[0]); i++) {
+        AUTO_TEXT folded = text_fold(x_strdup(SAID[i]));
+        assert_shown(SAID[i], folded);
+    }
 }
 
 Test(token_mask, what_helps_stays)
