@@ -94,7 +94,8 @@ static int status_without_relay(const StatusOptions *options, const Config *conf
         read = status_database_read(config, &found, &err);
     }
     StatusBroker broker = {0};
-    bool brokers_known = strcmp(config->kafka.brokers, BROKERS_UNKNOWN) != 0;
+    bool brokers_known =
+        config_has_sink(config, SINK_KAFKA) && strcmp(config->kafka.brokers, BROKERS_UNKNOWN) != 0;
     if (brokers_known) {
         status_broker_read(config, &broker);
     }

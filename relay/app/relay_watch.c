@@ -33,7 +33,9 @@ double relay_lag_seconds(const Relay *relay, size_t index, const PipelineView *v
     bool watched = relay_watched_oldest(relay, index, view, &oldest);
     bool looked = relay->watch != NULL && watch_server(relay->watch)->up &&
                   watch_has_looked(relay->watch, index);
-    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING || watched || looked;
+    /* A row that was seen once, before the database went away, says nothing of now. */
+    bool known = view->oldest != NULL || view->state == PIPELINE_RUNNING || looked ||
+                 (watched && oldest.waits);
     if (!known) {
         return NAN;
     }

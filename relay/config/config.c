@@ -111,3 +111,13 @@ void config_free(Config **config)
     free(*config);
     *config = NULL;
 }
+
+bool config_has_sink(const Config *config, SinkKind sink)
+{
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        if (config->pipelines[i].sink == sink) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -233,3 +233,6 @@ void problems_free(Problems *problems);
  */
 Status config_load(const ConfigOverrides *overrides, Config **ret_config, Problems *problems);
 void config_free(Config **config);
+
+/** Whether a pipeline writes there. */
+bool config_has_sink(const Config *config, SinkKind sink);

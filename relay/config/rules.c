@@ -413,11 +413,7 @@ static void rules_check_config(Load *load)
         rules_problem(load, SCOPE_CONFIG, "database.dsn", config,
                       "set database.dsn, OUTBOXD_DATABASE_DSN or --dsn", "no database is given");
     }
-    bool kafka = false;
-    for (size_t i = 0; i < config->pipeline_count; i++) {
-        kafka = kafka || config->pipelines[i].sink == SINK_KAFKA;
-    }
-    if (kafka && *config->kafka.brokers == '\0') {
+    if (config_has_sink(config, SINK_KAFKA) && *config->kafka.brokers == '\0') {
         rules_problem(load, SCOPE_CONFIG, "kafka.brokers", config,
                       "set kafka.brokers, OUTBOXD_KAFKA_BROKERS or --brokers",
                       "no brokers are given");

@@ -178,11 +178,7 @@ static void groups_on_timer(evutil_socket_t fd, short what, void *arg)
 
 static bool groups_wanted(const Config *config)
 {
-    bool kafka = false;
-    for (size_t i = 0; i < config->pipeline_count; i++) {
-        kafka |= config->pipelines[i].sink == SINK_KAFKA;
-    }
-    return kafka && config->monitor.consumer_groups.count > 0;
+    return config_has_sink(config, SINK_KAFKA) && config->monitor.consumer_groups.count > 0;
 }
 
 Groups *groups_new(const GroupsOptions *options)

@@ -15,6 +15,13 @@
 
 #define PG_OPEN_SQL "SET search_path = pg_catalog, pg_temp"
 
+/* What every session sets so that texts mean the same in all, whatever the server, the database or
+ * the role say: how values and names are printed, and how SQL is read. */
+#define PG_TEXT_SETTINGS                                                                           \
+    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; "                \
+    "SET bytea_output = 'hex'; SET extra_float_digits = 3; SET quote_all_identifiers = off; "      \
+    "SET standard_conforming_strings = on; SET transform_null_equals = off; "
+
 /** Connects as PQconnectdbParams does, with a DSN in dbname, and waits. *ret_conn is the caller's
  * also after a failure, to ask why, and may be NULL then. */
 Status pg_open(const char *const *keywords, const char *const *values, PGconn **ret_conn,

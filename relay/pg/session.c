@@ -10,11 +10,7 @@
 #include "pg/sqlstate.h"
 #include "token/token.h"
 
-/* What the relay's sessions set (rows/publisher.c), so that texts mean the same in all. */
-#define SETTINGS                                                                                   \
-    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';"                 \
-    " SET bytea_output = 'hex'; SET extra_float_digits = 3; SET standard_conforming_strings = on;" \
-    " SET row_security = off; SET statement_timeout = "
+#define SETTINGS PG_TEXT_SETTINGS "SET row_security = off; SET statement_timeout = "
 
 enum { CONNECT_SECONDS_MIN = 2 }; /* libpq takes 1 for 2 */
 

@@ -200,6 +200,7 @@ void marker_stop(Marker *marker)
     marks_stop(marker->marks);
     line_stop(marker->line);
     look_stop(marker->look);
+    upkeep_stop(marker->upkeep);
     asides_stop(marker->asides); /* the pipeline takes these events back */
 }
 

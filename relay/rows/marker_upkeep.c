@@ -156,6 +156,14 @@ void upkeep_set_caught_up(MarkerUpkeep *upkeep, bool caught_up)
     upkeep->caught_up = caught_up;
 }
 
+void upkeep_stop(MarkerUpkeep *upkeep)
+{
+    if (upkeep->caught_up) {
+        upkeep->backlog = -1;
+        upkeep->capped = false;
+    }
+}
+
 double upkeep_backlog(const MarkerUpkeep *upkeep, bool *ret_capped)
 {
     *ret_capped = upkeep->capped;

@@ -15,6 +15,9 @@ void upkeep_begin_anew(MarkerUpkeep *upkeep);
 /** Everything is read: no need to count what is left. */
 void upkeep_set_caught_up(MarkerUpkeep *upkeep, bool caught_up);
 
+/** The connection is gone, or to be closed: what was counted before all was read is not told any
+ * more. */
+void upkeep_stop(MarkerUpkeep *upkeep);
 /** As marker_backlog. */
 double upkeep_backlog(const MarkerUpkeep *upkeep, bool *ret_capped);
 

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "pg/open.h"
 #include "pg/result.h"
 
 enum {
@@ -36,14 +37,12 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
 {
     int server_version = PQserverVersion(raw);
     int64_t lease_ms = pipeline->claim.lease_ms;
-    text_add(sql, "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; "
-                  "SET bytea_output = 'hex'; SET extra_float_digits = 3; "
-                  "SET default_transaction_isolation = 'read committed'; "
+    text_add(sql, PG_TEXT_SETTINGS);
+    text_add(sql, "SET default_transaction_isolation = 'read committed'; "
                   "SET default_transaction_read_only = off; "
                   "SET synchronous_commit = on; SET row_security = off; SET jit = off; SET "
                   "enable_seqscan = off; "
                   "SET max_parallel_workers_per_gather = 0; "
-                  "SET standard_conforming_strings = on; "
                   "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
                   "SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = 0; ");
     text_printf(sql, "SET tcp_user_timeout = %lld; SET statement_timeout = %lld; ",

@@ -453,7 +453,9 @@ bool status_screen_add_late(const json_t *status, Text *out)
         text_add(out, "pipeline ");
         screen_add(out, false, COLOUR_NONE, status_text(pipeline, "name"));
         if (!known) {
-            text_printf(out, " is %s: its lag is not known\n", status_text(pipeline, "state"));
+            text_printf(out, " %s %s: its lag is not known\n",
+                        json_is_true(json_object_get(pipeline, "database_lost")) ? "has" : "is",
+                        status_state(pipeline));
             continue;
         }
         text_add(out, " is late: lag ");

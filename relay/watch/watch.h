@@ -36,6 +36,7 @@ typedef struct WatchOldest {
     int64_t seq;
     int64_t occurred_at_us; /* wall clock; EVENT_NO_TIME */
     double lag_seconds;
+    bool waits; /* it has not been published since, as far as anybody can know: its lag grows */
     const char *event_type;
     const char *aggregate_id;
 } WatchOldest;

@@ -503,10 +503,12 @@ bool rows_oldest(WatchRows *p, bool owner, int64_t published_us, WatchOldest *re
     }
     /* Of rows that another relay publishes, one that was seen once may just have passed by: it is
      * as old as it was then. */
-    int64_t until_us = owner || row->stands ? clock_monotonic_us() : s->look.sent_us;
+    bool waits = owner || row->stands;
+    int64_t until_us = waits ? clock_monotonic_us() : s->look.sent_us;
     *ret = (WatchOldest){.seq = row->seq,
                          .occurred_at_us = row->occurred_at_us,
                          .lag_seconds = (double)(until_us - row->since_us) / 1e6,
+                         .waits = waits,
                          .event_type = row->event_type,
                          .aggregate_id = row->aggregate_id};
     return true;

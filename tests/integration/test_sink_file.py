@@ -166,6 +166,12 @@ def test_a_backlog_goes_into_files_of_the_size_that_is_asked_for(captured, datab
     assert len(read_lines(path)) == 351
 
 
+def test_without_a_relay_status_asks_no_broker_where_none_is_named(writer, tmp_path):
+    one = writer(tmp_path / "orders.jsonl")
+    said = outboxd("status", "-c", one.config_path)
+    assert "no unpublished events" in said.stdout and "roker" not in said.stdout, said.stdout
+
+
 def test_rotation_by_time_needs_no_further_event(writer, database, tmp_path):
     path = tmp_path / "orders.jsonl"
     one = writer(path, {"rotate_interval": "1s"}).start()

@@ -16,6 +16,21 @@ Test(marker_upkeep, without_anything_better_to_do_it_counts_and_prunes)
     cr_assert_eq(*rig.stats.rows->pruned, 3);
     cr_assert_eq(marker_backlog(rig.marker, &capped), 12);
     cr_assert_not(capped);
+    marker_stop(rig.marker);
+    cr_assert_eq(marker_backlog(rig.marker, &capped), 12, "the last that anybody knows");
+}
+
+Test(marker_upkeep, what_was_counted_before_all_was_read_is_not_told_again)
+{
+    marker_rig_begin();
+    bool capped = true;
+    marker_caught_up(rig.marker, false);
+    marker_next(rig.marker);
+    WAIT(rig.server.counts == 1);
+    WAIT(rig.idle >= 1);
+    marker_caught_up(rig.marker, true);
+    marker_stop(rig.marker);
+    cr_assert_eq(marker_backlog(rig.marker, &capped), -1);
 }
 
 Test(marker_upkeep, old_rows_that_may_not_be_deleted_stop_nothing)

@@ -226,11 +226,13 @@ Test(status_screen, late_pipelines_are_named_with_lag_and_objective)
     cr_assert(late_of("{'name':'a','state':'running','lag_seconds':0,'objective':{'seconds':5}},"
                       "{'name':'b','state':'stalled','lag_seconds':840,'objective':{'seconds':5}},"
                       "{'name':'c','state':'standby','lag_seconds':null,'objective':{'seconds':5}},"
-                      "{'name':'d','state':'running','lag_seconds':0}",
+                      "{'name':'d','state':'running','lag_seconds':0},"
+                      "{'name':'e','state':'starting','lag_seconds':null,'database_lost':true}",
                       &out));
     cr_assert_str_eq(text_string(&out), "pipeline b is late: lag 14 min, objective 5.0 s\n"
                                         "pipeline c is standby: its lag is not known\n"
-                                        "pipeline d is running: its lag is not known\n");
+                                        "pipeline d is running: its lag is not known\n"
+                                        "pipeline e has no database: its lag is not known\n");
 }
 
 Test(status_screen, relay_without_pipelines_counts_as_late)
