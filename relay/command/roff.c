@@ -167,10 +167,11 @@ void roff_add_head(Text *out, const char *page, int section, const char *summary
         const char upper[] = {(char)toupper((unsigned char)*at), '\0'};
         roff_add(out, upper);
     }
-    /* Names of options are not hyphenated. */
-    text_printf(
-        out, "\" %d \"" OUTBOXD_DATE "\" \"outboxd " OUTBOXD_VERSION "\"\n.nh\n.ad l\n.SH NAME\n",
-        section);
+    /* Names of options are not hyphenated: .nh for mandoc; groff turns it on again by HY. */
+    text_printf(out,
+                "\" %d \"" OUTBOXD_DATE "\" \"outboxd " OUTBOXD_VERSION
+                "\"\n.nr HY 0\n.nh\n.ad l\n.SH NAME\n",
+                section);
     roff_add(out, page);
     text_add(out, " \\- ");
     roff_add(out, summary);

@@ -58,6 +58,17 @@ def test_the_page_of_a_command_says_what_its_help_says(command, tmp_path):
         assert "show this help" in words or words in ("exit codes",) or words in text, words
 
 
+@pytest.mark.parametrize("width", [60, 72])
+def test_no_name_is_hyphenated(tmp_path, width):
+    """Names and paths are copied from a page."""
+    for name in PAGES:
+        whole = set(shown(name, tmp_path, 500).split())
+        lines = shown(name, tmp_path, width).splitlines()
+        for line, following in zip(lines, lines[1:]):
+            if re.search(r"\w[-\u2010]$", line):
+                assert line.split()[-1] + following.split()[0] in whole, f"{name}: {line}"
+
+
 def test_the_page_of_the_file_has_every_option_with_its_variable(tmp_path):
     text = shown("outboxd.conf", tmp_path, 500)
     flat = " ".join(text.split())
