@@ -29,6 +29,13 @@ typedef enum Companion {
     COMPANION_IS(k, "migration", "'r', 'p'",                                                       \
                  "'version', 'checksum', 'applied_by', 'outboxd_version'", "4")
 
+/* The same, beside the outbox table `c`: whoever may create a table there must not pass for us, so
+ * it belongs to the owner of the outbox table or of the schema. */
+#define COMPANION_IS_OUR_MIGRATION(k)                                                              \
+    COMPANION_IS_MIGRATION(k)                                                                      \
+    " AND " k ".relowner IN (c.relowner, (SELECT o.nspowner FROM pg_catalog.pg_namespace o"        \
+    " WHERE o.oid = " k ".relnamespace))"
+
 /** Appends a join: "configured", whose `part` are the parts of a table's name, which the SQL
  * expression `name` gives; and "c", the table, by its name in the catalog, as to_regclass() would
  * refuse a schema that we may not use: oid, relname, relnamespace, relkind, relowner,

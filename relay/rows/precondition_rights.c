@@ -241,7 +241,7 @@ static bool pauses_are_unreadable(const Facts *facts, Saying *say)
 /* Of our own schemas: they carry the table that says what was migrated. */
 #define IS_OURS(schema)                                                                            \
     "EXISTS (SELECT FROM pg_catalog.pg_class g WHERE g.relnamespace = " schema                     \
-    " AND " COMPANION_IS_MIGRATION("g") ")"
+    " AND " COMPANION_IS_OUR_MIGRATION("g") ")"
 
 const Precondition PRECONDITIONS_RIGHTS[] = {
     {CODE_RIGHT_USAGE, FOR_BOTH | BY_ALL, false,
