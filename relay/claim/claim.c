@@ -1,5 +1,5 @@
 /* Connecting, trying the lock, keeping it. Below it: claim_state.c (what a claim is, and its end),
- * claim_look.c (what must hold), claim_lock.c (one try). */
+ * claim_look.c (what must hold), claim_schema.c (who made the schema), claim_lock.c (one try). */
 #include <stdlib.h>
 
 #include "base/failpoint.h"
@@ -56,7 +56,7 @@ static void on_look_done(void *arg, const Error *err)
     claim->table_oid = claim->look->look.table_oid;
     if (!claim_look_failed(claim, err)) {
         *claim->options.source->stats->rows->postgres_connected = 1;
-        claim_lock_try(claim->lock, claim->table_oid);
+        claim_ask_schema(claim);
     }
 }
 

@@ -21,9 +21,10 @@ typedef struct ClaimLook {
     PreconditionLook look;
     char *dead_letter; /* that table as SQL, or NULL */
     int backend_pid;
-    int owner_pid; /* of our session that had the lock last; 0: none */
-    bool warned;   /* what the first one found was said */
-    bool again;    /* we stood by since the last one */
+    int owner_pid;    /* of our session that had the lock last; 0: none */
+    bool warned;      /* what the first one found was said */
+    bool again;       /* we stood by since the last one */
+    bool schema_told; /* claim_schema.c has asked */
 } ClaimLook;
 
 /* Why, and how often, it was lost: claim_state.c. */
@@ -87,6 +88,10 @@ ClaimLook *claim_look_new(void);
 void claim_look_free(ClaimLook **look);
 /** Appends a look, and by whom we are served, and asks. */
 void claim_ask_look(Claim *claim, Text *sql, void (*done)(void *arg, const Error *err));
+
+/* claim_schema.c */
+/** Asks which version made the schema, if it is time to ask, and then tries the lock. */
+void claim_ask_schema(Claim *claim);
 
 /* claim_jobs.c */
 ClaimJobs *claim_jobs_new(void);

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
+#include "rows/companion.h"
 #include "rows/precondition_internal.h"
 
 typedef struct Subject {
@@ -36,6 +37,17 @@ static bool applies(const Precondition *entry, const PipelineConfig *pipeline)
 
 /* The query. */
 
+/* The table that says which migrations made our schema. */
+#define MIGRATIONS_TABLE                                                                           \
+    "(SELECT g.relnamespace::pg_catalog.regnamespace::pg_catalog.text || '.' ||"                   \
+    " pg_catalog.quote_ident(g.relname) FROM pg_catalog.pg_class g WHERE g.relnamespace IN"        \
+    " (c.relnamespace, pg_catalog.to_regnamespace('outbox')::pg_catalog.oid) "                     \
+    "AND " COMPANION_IS_OUR_MIGRATION(                                                             \
+        "g") " AND pg_catalog.has_schema_privilege(g.relnamespace, 'USAGE')"                       \
+             " AND pg_catalog.has_table_privilege(g.oid, 'SELECT')"                                \
+             " AND NOT pg_catalog.row_security_active(g.oid)"                                      \
+             " ORDER BY g.relnamespace = c.relnamespace DESC LIMIT 1) AS migrations"
+
 void precondition_add_wal_end(Text *sql)
 {
     text_add(sql, "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN"
@@ -50,7 +62,7 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
                 " pg_catalog.current_setting('server_version_num') AS version,"
                 " CASE WHEN session_user <> current_user AND"
                 " pg_catalog.pg_has_role(session_user, relay.oid, 'USAGE') THEN"
-                " pg_catalog.quote_ident(session_user) END AS login",
+                " pg_catalog.quote_ident(session_user) END AS login, " MIGRATIONS_TABLE,
                 index);
     for (size_t i = 0; i < SUBJECT_COUNT; i++) {
         for (size_t j = 0; j < *SUBJECTS[i].count; j++) {
@@ -135,6 +147,7 @@ static void read_names(const Facts *facts, PreconditionLook *look)
     snprintf(look->dead_letter, sizeof(look->dead_letter), "%s", facts_value(facts, "dead_letter"));
     snprintf(look->position, sizeof(look->position), "%s", facts_value(facts, "position"));
     snprintf(look->publisher, sizeof(look->publisher), "%s", facts_value(facts, "publisher"));
+    snprintf(look->migrations, sizeof(look->migrations), "%s", facts_value(facts, "migrations"));
     snprintf(look->identity, sizeof(look->identity), "%s", facts_value(facts, "identity"));
 }
 

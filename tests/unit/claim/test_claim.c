@@ -28,6 +28,9 @@ static struct {
     const char *hang; /* questions that begin so get no answer before stub_continue() */
     bool lock_taken;
     const char *table_oid;
+    const char *migrations; /* that table, or NULL */
+    const char *newest;     /* what it says ... */
+    const char *there;      /* ... the versions between commas */
     bool publishes;
     bool asks_on; /* the answer of job "a" asks another question */
     size_t held, taken, pulses, pinged, closed, lost, drained, standby;
@@ -51,7 +54,8 @@ static const char *name_of(const char *sql)
     static const char *const NAMES[][2] = {
         {"AS backend_pid;", "look"},      {"pg_try_advisory_lock_shared", "share"},
         {"pg_try_advisory_lock", "lock"}, {"SELECT a.pid", "holder"},
-        {"PREPARE outboxd_mark", "mark"}, {"SET TimeZone", "marker"}};
+        {"PREPARE outboxd_mark", "mark"}, {"SET TimeZone", "marker"},
+        {"AS newest", "schema"}};
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         if (strstr(sql, NAMES[i][0]) != NULL) {
             return NAMES[i][1];
@@ -74,7 +78,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         stub_reply_row(reply, "backend_pid", pid, NULL);
         stub_reply_row(reply, "role", "relay", "version", "150000", "in_recovery", "f", "table_oid",
                        rig.table_oid, "cache", "1", "dead_letter", "outbox.dead_letter", "updates",
-                       "t", "publisher", "outbox.publisher", NULL);
+                       "t", "publisher", "outbox.publisher", "migrations",
+                       rig.migrations != NULL ? rig.migrations : STUB_NULL, NULL);
+    } else if (strcmp(name, "schema") == 0) {
+        stub_reply_row(reply, "newest", rig.newest, "made_by", "9.1.0", "there", rig.there, NULL);
     } else if (strcmp(name, "holder") == 0) {
         stub_reply_row(reply, "pid", "77", "name", "shop/orders web-1:4242", "addr", "10.0.0.9",
                        "ended", STUB_NULL, "port", "41000", NULL);
@@ -282,6 +289,65 @@ Test(claim, connects_looks_and_takes_the_lock)
     cr_assert_eq(claim_table(rig.claim), 4242);
     cr_assert(claim_lease_holds(rig.claim));
     cr_assert_eq(stub_connections(), 1);
+}
+
+Test(claim, a_schema_of_a_later_version_is_refused_before_the_lock)
+{
+    static const char *const TABLES[][2] = {
+        {"outbox.migration", "outboxd migrate --down 5"},
+        {"\"Out Box\".migration", "outboxd migrate --down 5 --schema \"Out Box\""}};
+    for (size_t i = 0; i < 2; i++) {
+        rig.migrations = TABLES[i][0];
+        rig.newest = "6";
+        rig.there = ",1,2,3,4,5,6,";
+        begin(false);
+        RIG_WAIT(rig.lost == 1);
+        cr_expect_str_eq(text_string(&rig.asked), "look schema ");
+        cr_expect_eq(rig.error.code, CODE_SCHEMA_NEWER);
+        cr_expect_eq(rig.error.class, ERROR_FATAL);
+        cr_expect_not_null(strstr(error_message(&rig.error), "migration 6 of outboxd 9.1.0"));
+        cr_expect_not_null(strstr(error_own_hint(&rig.error), TABLES[i][1]), "%s",
+                           error_own_hint(&rig.error));
+        if (i == 0) {
+            rig.lost = 0;
+            end();
+        }
+    }
+}
+
+Test(claim, the_schema_is_asked_about_once_whoever_publishes_goes_on)
+{
+    rig.migrations = "outbox.migration";
+    rig.newest = "5";
+    rig.there = ",1,2,3,4,5,";
+    begin(false);
+    RIG_WAIT(rig.held == 1);
+    cr_assert_str_eq(text_string(&rig.asked), "look schema lock ");
+    rig.newest = "6";
+    AUTO_ERROR err = {0};
+    error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "broken");
+    claim_lose(rig.claim, &err);
+    RIG_WAIT(rig.lost == 1);
+    text_clear(&rig.asked);
+    claim_start(rig.claim, 0);
+    RIG_WAIT(rig.held == 2);
+    cr_assert_str_eq(text_string(&rig.asked), "look lock ");
+}
+
+Test(claim, a_schema_that_lacks_migrations_or_their_rows_is_published)
+{
+    static const char *const THERE[][2] = {{"2", ",1,2,"}, {"", ",,"}};
+    for (size_t i = 0; i < 2; i++) {
+        rig.migrations = "outbox.migration";
+        rig.newest = THERE[i][0];
+        rig.there = THERE[i][1];
+        begin(false);
+        RIG_WAIT(rig.held == i + 1);
+        cr_expect_eq(rig.lost, 0);
+        if (i == 0) {
+            end();
+        }
+    }
 }
 
 Test(claim, a_shared_lock_is_tried_as_such)
