@@ -131,6 +131,7 @@ class Relay:
         self.log_path = os.path.join(self.directory, "outboxd.log")
         self.port = None
         self.env = env or {}
+        self.binary = None      # of another version or build; None: outboxd_binary()
         self.process = None
         self.starts = 0
         self.fail_path = os.path.join(self.directory, "failpoints.log")
@@ -168,7 +169,7 @@ class Relay:
             self.struck_before = len(self.struck())
             env = {**(env or {}), "OUTBOXD_FAILPOINTS": ",".join(self.fail_at), "OUTBOXD_FAILPOINT_LOG": self.fail_path}
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([*by, outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen([*by, self.binary or outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=clean_environment({**self.env, **(env or {})}), cwd=self.directory,
                                             preexec_fn=die_with_parent(signal.SIGKILL))
         if wait_ready:
