@@ -36,11 +36,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds; begun before the others")
     config.addinivalue_line("markers", "soak: one more case of a kind that another case of the same test stands for, or an outage at its full length; "
                                        "run with --soak, as tests/run soak does")
+    config.addinivalue_line("markers", "matrix: a cell of tests/run matrix that the quick parts leave out; run with --matrix")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="the tests that are marked soak, and no others")
+    parser.addoption("--matrix", action="store_true", help="every cell of test_matrix, and no other test")
     parser.addoption("--parts", default="", help="which parts of tests/run, separated by commas: integration, faults, wal; all by default")
 
 
@@ -60,8 +62,7 @@ def pytest_collection_modifyitems(config, items):
     if parts:
         config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
         items[:] = [item for item in items if part_of(item) in parts]
-    soak = config.getoption("--soak")
-    others = [item for item in items if bool(item.get_closest_marker("soak")) != soak]
+    others = [item for item in items if not _wanted(config, item)]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
@@ -70,6 +71,12 @@ def pytest_collection_modifyitems(config, items):
         if _group(item):
             item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: (_group(item) != "torture", -groups.get(_group(item), 0), _group(item) or "", item.get_closest_marker("slow") is None))
+
+
+def _wanted(config, item):
+    if config.getoption("--matrix"):
+        return item.module.__name__ == "test_matrix"
+    return bool(item.get_closest_marker("soak")) == config.getoption("--soak") and not item.get_closest_marker("matrix")
 
 
 def _group(item):

@@ -14,6 +14,7 @@ import pytest
 from . import CACHE
 
 KAFKA_VERSION = "4.3.0"
+KAFKA_VERSIONS = {"4.3": KAFKA_VERSION, "3.9": "3.9.1"}   # the last that still knows ZooKeeper, for those who have not moved on
 # Server versions beside Debian's own; each is the newest minor of its major among the published artifacts.
 POSTGRES_VERSIONS = {"13": "13.22.0", "14": "14.19.0", "16": "16.10.0", "17": "17.6.0", "18": "18.1.0"}
 
@@ -55,24 +56,24 @@ def for_packaging(name, make):
     return into_cache(name, make)
 
 
-def kafka_jars():
+def kafka_jars(version=KAFKA_VERSION):
     """The directory with Kafka's jars (91 files, 54 MB)."""
     pom = os.path.join(_HERE, "maven", "kafka.xml")
-    return into_cache(f"kafka-{KAFKA_VERSION}",
-                       lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}"))
+    return into_cache(f"kafka-{version}",
+                       lambda d: _maven_copy(pom, d, f"-Dkafka.version={version}"))
 
 
-def kafka_archive(make=False):
+def kafka_archive(make=False, version=KAFKA_VERSION):
     """The JVM's archive of Kafka's classes, which makes a start cost half the CPU; None while there is none. With `make`, it is made.
 
     An archive that does not fit the JVM or the jars is ignored by the JVM.
     """
     java = subprocess.run(["java", "-version"], stderr=subprocess.PIPE, check=True).stderr
-    path = os.path.join(CACHE, f"kafka-{KAFKA_VERSION}-{hashlib.sha256(java).hexdigest()[:12]}.jsa")
+    path = os.path.join(CACHE, f"kafka-{version}-{hashlib.sha256(java).hexdigest()[:12]}.jsa")
     if make and not os.path.exists(path):
         from .kafka import KafkaServer
         scratch = f"{path}.{os.getpid()}"
-        server = KafkaServer(options=[f"-XX:ArchiveClassesAtExit={scratch}"])
+        server = KafkaServer(options=[f"-XX:ArchiveClassesAtExit={scratch}"], version=version)
         try:
             server.start()
             server.create_topic("archive")

@@ -17,7 +17,7 @@ import uuid
 from . import CACHE  # noqa: F401  (puts the independent client on sys.path)
 from .common import die_with_parent, eventually, free_port, tail
 from .consume import QUIET
-from .fetch import kafka_archive, kafka_jars
+from .fetch import KAFKA_VERSION, kafka_archive, kafka_jars
 
 SASL_USERS = {"admin": "kafka-admin-secret-5b2", "relay": "kafka-relay-secret-6a3"}
 
@@ -65,11 +65,12 @@ Configuration:
 class KafkaServer:
     """format once, then start, kill and start again as often as a test likes."""
 
-    def __init__(self, directory=None, properties=None, heap="512m", options=None):
+    def __init__(self, directory=None, properties=None, heap="512m", options=None, version=KAFKA_VERSION):
         # Quick to start rather than quick when warm, unless somebody wants it otherwise.
-        archive = kafka_archive() if options is None else None
+        archive = kafka_archive(version=version) if options is None else None
         self.options = ["-XX:TieredStopAtLevel=1", *([f"-XX:SharedArchiveFile={archive}"] if archive else [])] if options is None else options
-        self.jars = os.path.join(kafka_jars(), "*")
+        self.version = version
+        self.jars = os.path.join(kafka_jars(version), "*")
         self.directory = directory or tempfile.mkdtemp(prefix="outboxd-kafka-")
         os.makedirs(self.directory, exist_ok=True)
         self.log_path = os.path.join(self.directory, "kafka.log")

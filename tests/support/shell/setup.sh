@@ -71,8 +71,23 @@ setup_machine() {
     setup_apt || return 1
     setup_prometheus || return 1
     setup_consumer || return 1
-    (cd tests && "$python" -c 'from support import fetch; fetch.kafka_jars(); fetch.kafka_archive(make=True)') || return 1
+    (cd tests && "$python" -c 'from support import fetch; [fetch.kafka_archive(make=True, version=v) for v in fetch.KAFKA_VERSIONS.values()]') || return 1
     echo "note: packages, Kafka $(cd tests && "$python" -c 'from support import fetch; print(fetch.KAFKA_VERSION)') and consumer in place"
+}
+
+# Servers and builds of tests/run matrix that the other parts do without.
+setup_matrix() {
+    setup_packages+=(debootstrap runc)
+    setup_apt || return 1
+    (cd tests && "$python" -c '
+from support import fetch
+for major in fetch.POSTGRES_VERSIONS: fetch.postgres_binaries(major)')
+}
+
+matrix_builds() {
+    (cd tests && OUTBOXD_PRESET=dev "$python" -c '
+from support import builds
+for name in builds.NAMES: builds.make(name)')
 }
 
 # What checks the packaging. What cannot be made here is said, and the tests that need it skip by name.
