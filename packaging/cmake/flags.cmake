@@ -37,6 +37,8 @@ elseif(OUTBOXD_SANITIZE STREQUAL "thread")
   target_compile_options(outboxd_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
   target_link_options(outboxd_flags INTERFACE -fsanitize=thread)
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+  # The same program wherever it is built: of two that fit, the later one counts.
+  target_compile_options(outboxd_flags INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -ffile-prefix-map=${CMAKE_BINARY_DIR}=build)
   target_compile_options(outboxd_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
   outboxd_try_flags(-ftrivial-auto-var-init=zero)
 endif()
