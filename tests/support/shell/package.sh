@@ -10,6 +10,32 @@ package_setup() {
     deb=$(find "$logs/deb" -name 'outboxd_*.deb') && [ -f "$deb" ] && echo "note: ${deb##*/}, $(stat -c %s "$deb") bytes"
 }
 
+# The same package once more, as somebody else makes it: another path, time zone, umask, locale, one job at a time.
+package_again() {
+    local other=$logs/elsewhere/deeper/outboxd name
+    mkdir -p "$other" && git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' name; do
+        [ ! -e "$name" ] || printf '%s\0' "$name"
+    done | tar -c --null -T - | tar -x -C "$other" || return 1
+    git -C "$other" init -q
+    (cd "$other" && umask 077 && HOME=$logs/elsewhere TZ=Pacific/Kiritimati LC_ALL=C DEB_BUILD_OPTIONS=parallel=1 CCACHE_DISABLE=1 \
+        packaging/deb --output "$logs/again") || return 1
+    for name in "$logs"/deb/outboxd*.deb "$logs"/deb/outboxd*.cdx.json; do
+        cmp "$name" "$logs/again/${name##*/}" || return 1
+    done
+    echo "note: the same twice, $(find "$logs/deb" -name 'outboxd_*.deb' -exec sha256sum {} + | cut -c1-16)..."
+}
+
+# What the unit forbids, and what the program of the package does.
+package_limits() {
+    local session status scratch
+    scratch=$(mktemp -d "$logs/limits-XXXXXX")
+    dpkg-deb -x "$(find "$logs/deb" -name 'outboxd_*.deb')" "$scratch" || return 1
+    OUTBOXD=$scratch/usr/bin/outboxd pytest_session "$logs/limits.pytest" --soak integration/test_unit_limits.py
+    status=$?
+    echo "$session" >"$counts"
+    return "$status"
+}
+
 package_lint() {
     local deb
     deb=$(find "$logs/deb" -name 'outboxd_*.deb')
@@ -124,5 +150,7 @@ package_parts() {
     part "package build" package_setup || return 1
     part "package lintian" package_lint
     part "package units" package_units
+    part "package again" package_again
+    part "package limits" package_limits
     part "package life" package_life
 }
