@@ -10,18 +10,28 @@
 #include "pg/sqlstate.h"
 
 enum {
-    PRUNE_ROWS = 5000,       /* looked at by one statement */
-    PRUNE_IDLE_SECONDS = 30, /* nothing was old enough, or the DELETE was refused: again then */
+    PRUNE_ROWS = 5000,  /* looked at by one statement */
+    PRUNE_APART = 70,   /* one that is refused is tried with so much fewer rows, and grows so */
+    PRUNE_IN_VAIN = 10, /* single rows that are refused one after the other, in one go */
+    PRUNE_IDLE_SECONDS = 30, /* nothing was old enough, or so many were refused: again then */
     PRUNE_SAID_SECONDS = 3600,
     COUNT_SECONDS = 5,  /* backlog, while there is one */
     COUNT_MAX = 100000, /* a full count of a large table would cost more than it tells */
 };
 
+typedef struct Prune {
+    int64_t next_us;
+    int64_t said_us; /* that a row is refused */
+    int64_t after;   /* seq: below it nothing is looked at */
+    int rows;        /* of the next statement */
+    int held;        /* refused rows behind `after`, which are passed over */
+    int in_vain;     /* of these, since a row was deleted */
+    bool refused;    /* a row of this pass over the table */
+} Prune;
+
 struct MarkerUpkeep {
     MarkerLine *line;
-    int64_t next_prune_us;
-    int64_t prune_said_us; /* that it is refused */
-    int64_t prune_after;   /* seq */
+    Prune prune;
     int64_t next_count_us;
     bool caught_up;
     double backlog; /* -1: unknown */
@@ -36,31 +46,60 @@ static void upkeep_on_done(void *arg, const Error *err)
     }
 }
 
-/* Old rows stay: no reason to publish nothing. */
-static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
+/* Pruning. Old published rows lie at the left edge of the table, and only Prune.rows of it are
+ * looked at, so that a table without anything old costs little; Prune.after skips index entries
+ * just made dead. Where a row may not be deleted, the statement is tried with fewer rows, down to
+ * one, which then stays: everything in front of those that were refused is gone, so their number
+ * says how many to pass over. */
+
+static void prune_say(MarkerUpkeep *upkeep, const Error *err, int64_t now_us)
 {
-    bool function = sqlstate_is_of_function(err);
-    bool own = !function && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
-    if (own || !line_is_open(upkeep->line)) {
-        return false;
+    Prune *prune = &upkeep->prune;
+    if (prune->said_us != 0 && now_us - prune->said_us < PRUNE_SAID_SECONDS * INT64_C(1000000)) {
+        return;
     }
-    int64_t now_us = clock_monotonic_us();
-    upkeep->next_prune_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
-    if (upkeep->prune_said_us != 0 &&
-        now_us - upkeep->prune_said_us < PRUNE_SAID_SECONDS * INT64_C(1000000)) {
-        return true;
-    }
-    upkeep->prune_said_us = now_us;
+    prune->said_us = now_us;
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     AUTO_ERROR refused = {0};
-    error_set_as(&refused, err->class, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
+    error_set_as(&refused, ERROR_RETRY, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
                  "rows of %s that are older than retain cannot be deleted: %s",
                  config->outbox.table, error_message(err));
     error_hint(&refused,
                "A trigger or a constraint refuses the relay's DELETE. Fix it, make an exception "
                "for the relay's role, or set retain = \"forever\". %s",
-               function ? error_own_hint(err) : "");
+               sqlstate_is_of_function(err) ? error_own_hint(err) : "");
     log_error(LOG_WARN, config->name, &refused, "publishing continues");
+}
+
+static void prune_pass_over(Prune *prune, int64_t now_us)
+{
+    prune->refused = true;
+    prune->held++;
+    prune->in_vain++;
+    if (prune->in_vain >= PRUNE_IN_VAIN) {
+        prune->in_vain = 0;
+        prune->rows = PRUNE_ROWS;
+        prune->next_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
+    }
+}
+
+/* Old rows stay: no reason to publish nothing. */
+static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
+{
+    Prune *prune = &upkeep->prune;
+    bool own =
+        !sqlstate_is_of_function(err) && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
+    if (own || !line_is_open(upkeep->line)) {
+        return false;
+    }
+    int64_t now_us = clock_monotonic_us();
+    prune->next_us = now_us;
+    if (prune->rows > 1) {
+        prune->rows = prune->rows > PRUNE_APART ? prune->rows / PRUNE_APART : 1;
+        return true;
+    }
+    prune_say(upkeep, err, now_us);
+    prune_pass_over(prune, now_us);
     return true;
 }
 
@@ -71,37 +110,43 @@ static void prune_on_done(void *arg, const Error *err)
         line_go_on(upkeep->line);
         return;
     }
-    upkeep->prune_said_us = err == NULL ? 0 : upkeep->prune_said_us;
     upkeep_on_done(upkeep, err);
 }
 
 static void prune_on_result(void *arg, const PGresult *result)
 {
     MarkerUpkeep *upkeep = arg;
+    Prune *prune = &upkeep->prune;
     int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
     *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)deleted;
-    bool more = deleted == PRUNE_ROWS;
-    upkeep->prune_after = more ? strtoll(pg_value(result, 0, 1), NULL, 10) : INT64_MIN;
-    upkeep->next_prune_us =
-        clock_monotonic_us() + (more ? 0 : PRUNE_IDLE_SECONDS * INT64_C(1000000));
+    prune->in_vain = 0;
+    if (deleted == prune->rows) { /* there may be more */
+        prune->after = strtoll(pg_value(result, 0, 1), NULL, 10);
+        prune->held = 0;
+        prune->rows =
+            prune->rows < PRUNE_ROWS / PRUNE_APART ? prune->rows * PRUNE_APART : PRUNE_ROWS;
+        prune->next_us = clock_monotonic_us();
+        return;
+    }
+    *prune = (Prune){.next_us = clock_monotonic_us() + PRUNE_IDLE_SECONDS * INT64_C(1000000),
+                     .said_us = prune->refused ? prune->said_us : 0,
+                     .after = INT64_MIN,
+                     .rows = PRUNE_ROWS};
 }
 
-/* Old published rows lie at the left edge of the table; only PRUNE_ROWS of it are looked at, so
- * that a table without anything old costs little. prune_after skips index entries just made dead.
- */
 static void prune_send(MarkerUpkeep *upkeep)
 {
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     const OutboxTable *table = line_options(upkeep->line)->table;
+    const Prune *prune = &upkeep->prune;
     AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT sql = x_format(
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
-        " ORDER BY o.%1$s LIMIT %5$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT seq FROM "
-        "edge"
-        " WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s AS seq)"
-        " SELECT count(*), max(seq) FROM gone",
-        table->seq, published, table->name, (long long)upkeep->prune_after, PRUNE_ROWS,
-        (long long)config->outbox.retain_ms);
+        " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT"
+        " seq FROM edge WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s"
+        " AS seq) SELECT count(*), max(seq) FROM gone",
+        table->seq, published, table->name, (long long)prune->after, prune->rows,
+        (long long)config->outbox.retain_ms, prune->held);
     line_send(upkeep->line, &(PgQuery){.step = "prune",
                                        .sql = sql,
                                        .rows_wanted = 1,
@@ -137,7 +182,7 @@ void upkeep_next(MarkerUpkeep *upkeep)
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     int64_t now_us = clock_monotonic_us();
     if (config->outbox.retain_ms != DURATION_FOREVER &&
-        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->next_prune_us) {
+        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->prune.next_us) {
         prune_send(upkeep);
     } else if (!upkeep->caught_up && line_touches_rows(upkeep->line) &&
                now_us >= upkeep->next_count_us) {
@@ -147,7 +192,8 @@ void upkeep_next(MarkerUpkeep *upkeep)
 
 void upkeep_begin_anew(MarkerUpkeep *upkeep)
 {
-    upkeep->prune_after = 0;
+    upkeep->prune = (Prune){
+        .next_us = upkeep->prune.next_us, .said_us = upkeep->prune.said_us, .rows = PRUNE_ROWS};
     upkeep->next_count_us = 0;
 }
 
@@ -175,6 +221,7 @@ MarkerUpkeep *upkeep_new(MarkerLine *line)
     MarkerUpkeep *upkeep = x_calloc(1, sizeof(*upkeep));
     upkeep->line = line;
     upkeep->backlog = -1;
+    upkeep->prune.rows = PRUNE_ROWS;
     return upkeep;
 }
 

@@ -161,9 +161,25 @@ def test_old_rows_that_may_not_be_deleted_stop_nothing(kafka, database, captured
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 30, lambda: "marked\n" + one.log_tail())
     one.wait_ready()
     database.execute(mend, user=SUPERUSER)
-    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event") == 0, 60, lambda: "old rows go\n" + one.log_tail())
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event") == 0, 90, lambda: "old rows go\n" + one.log_tail())
     assert len(one.log_lines("PRUNE_REFUSED")) == 1 and len(one.log_lines("PIPELINE_ACTIVE")) == 1, one.log_tail()
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost(duplicates=0)
+
+
+def test_old_rows_that_may_be_deleted_go_although_others_stay(kafka, database, captured, prefix):
+    """A foreign key holds one row in ten."""
+    kafka.create_topic(f"{prefix}.order", partitions=3)
+    one = captured({"retain": "1s"}).start()
+    trial = Trial(database, one)
+    database.execute("CREATE TABLE outbox.mine (seq bigint REFERENCES outbox.event (seq))", user=SUPERUSER)
+    trial.emit(100)
+    database.execute("INSERT INTO outbox.mine SELECT seq FROM outbox.event WHERE seq % 10 = 3", user=SUPERUSER)
+    held = database.scalar("SELECT array_agg(seq ORDER BY seq) FROM outbox.mine", user=SUPERUSER)
+    eventually(lambda: database.scalar("SELECT array_agg(seq ORDER BY seq) FROM outbox.event") == held, 60, lambda: "only those stay\n" + one.log_tail())
+    assert len(held) == 10
+    line, = one.log_lines("PRUNE_REFUSED")
+    assert "class=retry" in line
+    one.wait_ready()
 
 
 def test_what_a_trigger_says_is_no_line_of_the_log(kafka, database, captured, prefix):
