@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -34,28 +34,33 @@ static const char *const WITHHELD[] = {
     "OUTBOXD_", "PGPASSWORD=", "NOTIFY_SOCKET=",  "WATCHDOG_",     "LISTEN_",
     "FDSTORE=", "MAINPID=",    "JOURNAL_STREAM=", "INVOCATION_ID="};
 
-/* The groups that run now: one for each kind of token. */
+/* The groups that run now: one for each kind of token. None of them is reaped: a number that is
+ * here is nobody else's. */
 enum { GROUPS_MAX = 4 };
-static atomic_int running[GROUPS_MAX];
+static pid_t running[GROUPS_MAX];
+static pthread_mutex_t running_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void running_change(int from, int to)
+static void running_change(pid_t from, pid_t to)
 {
+    pthread_mutex_lock(&running_lock);
     for (int i = 0; i < GROUPS_MAX; i++) {
-        int expected = from;
-        if (atomic_compare_exchange_strong(&running[i], &expected, to)) {
-            return;
+        if (running[i] == from) {
+            running[i] = to;
+            break;
         }
     }
+    pthread_mutex_unlock(&running_lock);
 }
 
 void token_process_kill(void)
 {
+    pthread_mutex_lock(&running_lock);
     for (int i = 0; i < GROUPS_MAX; i++) {
-        int group = atomic_load(&running[i]);
-        if (group > 0) {
-            (void)kill(-group, SIGKILL);
+        if (running[i] > 0) {
+            (void)kill(-running[i], SIGKILL);
         }
     }
+    pthread_mutex_unlock(&running_lock);
 }
 
 /* What the child is started with, made before fork(): behind it only system calls are allowed. */
@@ -246,12 +251,26 @@ static bool child_has_ended(Child *child)
     return child->ended;
 }
 
+/* Whether its number is still its own. The kernel reaps by itself where SIGCHLD is ignored. */
+static bool child_is_unreaped(const Child *child)
+{
+    siginfo_t info = {0};
+    int failed = 0;
+    do {
+        failed = waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    } while (failed != 0 && errno == EINTR);
+    return failed == 0;
+}
+
 /* The program, which may have gone to another group, and those of its group that became ours; each
  * wait ends at once but for a process that the kernel has not let go yet. */
 static void child_reap(Child *child)
 {
-    (void)kill(-child->pid, SIGKILL);
-    (void)kill(child->pid, SIGKILL);
+    if (child_is_unreaped(child)) {
+        (void)kill(-child->pid, SIGKILL);
+        (void)kill(child->pid, SIGKILL);
+    }
+    running_change(child->pid, 0);
     int64_t until_us = clock_monotonic_us() + (int64_t)SETTLE_MS * 1000;
     for (bool reaped = false;;) {
         pid_t own = reaped ? -1 : waitpid(child->pid, NULL, WNOHANG);
@@ -266,7 +285,6 @@ static void child_reap(Child *child)
             (void)poll(NULL, 0, 1);
         }
     }
-    running_change(child->pid, 0);
     if (child->out >= 0) {
         close(child->out);
     }

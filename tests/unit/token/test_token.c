@@ -1,6 +1,5 @@
 /* The cache: who gets which result, and when the program runs. It is a shell that counts its runs
- * in a file; time does not pass by itself where it matters: lives and back-offs are long or over.
- */
+ * in a file; lives and back-offs pass when the test says so (stub/clock.h), never under a run. */
 #include <criterion/criterion.h>
 #include <event2/event.h>
 #include <signal.h>
@@ -11,7 +10,10 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "stub/clock.h"
 #include "token/token.h"
+
+enum { SECOND_US = 1000000, WAIT_US = 60 * SECOND_US };
 
 typedef struct Answer {
     int count;
@@ -112,18 +114,60 @@ static void ask(Answer *answer, bool fresh)
     answer->wait = token_ask(TOKEN_DATABASE, fresh, on_answer, answer);
 }
 
+/* Turns the loop until the condition holds. */
+#define TURN_UNTIL(condition)                                                                      \
+    do {                                                                                           \
+        int64_t turn_until_us = clock_real_us() + WAIT_US;                                         \
+        while (!(condition)) {                                                                     \
+            event_base_loop(base, EVLOOP_NONBLOCK);                                                \
+            cr_assert_lt(clock_real_us(), turn_until_us, "waited in vain for %s", #condition);     \
+            (void)usleep(100);                                                                     \
+        }                                                                                          \
+    } while (0)
+
 static void wait_for(Answer *answer)
 {
     int before = answer->count;
-    while (answer->count == before) {
-        event_base_loop(base, EVLOOP_ONCE);
-    }
+    TURN_UNTIL(answer->count > before);
 }
 
 static void ask_and_wait(Answer *answer)
 {
     ask(answer, false);
     wait_for(answer);
+}
+
+/* Until a run brings something, or, with failure, until what there is has ended: a back-off later
+ * each time. */
+static void ask_later_until(Answer *answer, bool failure)
+{
+    enum { TRIES = 20, BACK_OFF_SECONDS = 60 };
+    for (int i = 0; (answer->code != CODE_NONE) != failure; i++) {
+        cr_assert_lt(i, TRIES, "%s", answer->message);
+        clock_skip_us(BACK_OFF_SECONDS * (int64_t)SECOND_US);
+        ask_and_wait(answer);
+    }
+}
+
+static bool file_is_there(const char *name)
+{
+    AUTO_TEXT path = path_of(name);
+    return access(path, F_OK) == 0;
+}
+
+/* Of a script: it goes on when the test has written the file `go`. */
+static char *waiting_script(const char *then)
+{
+    return x_format("touch %s/begun; while [ ! -e %s/go ]; do sleep 0.01; done; %s", directory,
+                    directory, then);
+}
+
+/* A run that has begun takes so long. */
+static void let_run_for(int seconds)
+{
+    TURN_UNTIL(file_is_there("begun"));
+    clock_skip_us(seconds * (int64_t)SECOND_US);
+    write_file("go", "");
 }
 
 TestSuite(token, .init = set_up, .fini = tear_down, .timeout = 120);
@@ -170,10 +214,7 @@ Test(token, a_failure_is_given_to_all_until_its_back_off_is_over)
     }
     cr_assert_leq(runs(), 2);
     set_script("echo s3");
-    while (answer.code != CODE_NONE) {
-        ask_and_wait(&answer);
-        (void)usleep(10000);
-    }
+    ask_later_until(&answer, false);
     cr_assert_str_eq(answer.secret, "s3");
 }
 
@@ -184,11 +225,7 @@ Test(token, what_hangs_keeps_nobody_else_waiting_and_ends)
     open_token(base, 300);
     ask(&answer, false);
     int turns = 0;
-    while (answer.count == 0) {
-        event_base_loop(base, EVLOOP_NONBLOCK);
-        turns++;
-        (void)usleep(1000);
-    }
+    TURN_UNTIL(turns++ >= 20 && answer.count > 0);
     cr_assert_gt(turns, 20, "the loop stood still");
     cr_assert_eq(answer.code, CODE_TOKEN_COMMAND_TIMEOUT);
 }
@@ -215,7 +252,7 @@ Test(token, one_that_is_refused_is_fetched_anew_once_and_then_by_the_back_off)
     open_token(base, 60000);
     ask_and_wait(&answer);
     token_accept(TOKEN_DATABASE, 1);
-    (void)usleep(1100000); /* two runs are at least a second apart */
+    clock_skip_us(SECOND_US); /* two runs are at least a second apart */
     set_script("echo new");
     for (int i = 0; i < 5; i++) { /* five connections say the same */
         AUTO_ERROR err = {0};
@@ -266,10 +303,7 @@ Test(token, one_that_a_client_cannot_use_is_replaced_for_its_reason)
     ask_and_wait(&answer);
     cr_assert_eq(answer.code, CODE_TOKEN_OUTPUT_INVALID);
     cr_assert_str_eq(answer.message, "no good");
-    while (answer.code != CODE_NONE) {
-        ask_and_wait(&answer);
-        (void)usleep(10000);
-    }
+    ask_later_until(&answer, false);
     cr_assert_eq(answer.number, 2);
 }
 
@@ -277,19 +311,17 @@ Test(token, one_that_ends_soon_is_replaced_and_used_to_its_end_when_that_fails)
 {
     Answer answer = {0};
     Answer fresh = {0};
-    set_script("echo '{\"token\": \"short\", \"expires_in\": 4}'");
+    set_script("echo '{\"token\": \"short\", \"expires_in\": 400}'");
     open_token(base, 60000);
     ask_and_wait(&answer);
     set_script("exit 1");
-    (void)usleep(3100000); /* three quarters are over */
+    clock_skip_us(310 * (int64_t)SECOND_US); /* three quarters are over */
     ask(&fresh, true);
     ask_and_wait(&answer);
     cr_assert_str_eq(answer.secret, "short", "%s", answer.message);
     wait_for(&fresh);
     cr_assert_str_eq(fresh.secret, "short", "%s", fresh.message);
-    while (answer.code == CODE_NONE) {
-        ask_and_wait(&answer);
-    }
+    ask_later_until(&answer, true);
     cr_assert_eq(answer.code, CODE_TOKEN_COMMAND_FAILED);
     cr_assert_geq(runs(), 2);
 }
@@ -316,11 +348,13 @@ Test(token, the_shortest_life_that_the_options_allow_is_one)
 Test(token, a_run_that_takes_as_long_as_the_life_it_brings_is_a_failure_with_a_back_off)
 {
     Answer answers[3] = {0};
-    set_script("sleep 2; echo '{\"token\": \"hush\", \"expires_in\": 2}'");
+    AUTO_TEXT script = waiting_script("echo '{\"token\": \"hush\", \"expires_in\": 2}'");
+    set_script(script);
     open_token(base, 60000);
     for (int i = 0; i < 3; i++) {
         ask(&answers[i], i % 2 == 0);
     }
+    let_run_for(2);
     for (int i = 0; i < 3; i++) {
         if (answers[i].count == 0) {
             wait_for(&answers[i]);
@@ -337,9 +371,11 @@ Test(token, a_run_that_takes_as_long_as_the_life_it_brings_is_a_failure_with_a_b
 Test(token, who_waits_for_a_run_is_given_what_it_brought_though_it_is_no_longer_fresh)
 {
     Answer fresh = {0};
-    set_script("sleep 9; echo '{\"token\": \"short\", \"expires_in\": 12}'");
+    AUTO_TEXT script = waiting_script("echo '{\"token\": \"short\", \"expires_in\": 12}'");
+    set_script(script);
     open_token(base, 60000);
     ask(&fresh, true);
+    let_run_for(9);
     wait_for(&fresh);
     cr_assert_str_eq(fresh.secret, "short", "%s", fresh.message);
     cr_assert_eq(runs(), 1);
@@ -355,6 +391,19 @@ Test(token, what_it_wrote_is_shown_without_its_secret)
                                      "token ***");
 }
 
+/* 0: there is none yet. */
+static long number_in(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char line[32] = "";
+    if (file == NULL) {
+        return 0;
+    }
+    const char *got = fgets(line, sizeof(line), file);
+    (void)fclose(file);
+    return got != NULL ? strtol(line, NULL, 10) : 0;
+}
+
 Test(token, closing_kills_what_runs)
 {
     Answer answer = {0};
@@ -364,17 +413,7 @@ Test(token, closing_kills_what_runs)
     ask(&answer, false);
     AUTO_TEXT path = path_of("pid");
     long pid = 0;
-    while (pid == 0) {
-        event_base_loop(base, EVLOOP_NONBLOCK);
-        FILE *file = fopen(path, "r");
-        char line[32] = "";
-        if (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-            pid = strtol(line, NULL, 10);
-        }
-        if (file != NULL) {
-            (void)fclose(file);
-        }
-    }
+    TURN_UNTIL((pid = number_in(path)) != 0);
     token_close_all();
     cr_assert_neq(kill((pid_t)pid, 0), 0, "process %ld is still there", pid);
     cr_assert_eq(answer.count, 0);
