@@ -8,6 +8,7 @@
 #include "app/commands.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/log_output.h"
 #include "base/text.h"
 #include "command/command_help.h"
 #include "command/command_pages.h"
@@ -220,6 +221,7 @@ static int main_run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    log_output_hold_descriptors();
     main_tune_malloc();
     arguments_hide(argc, argv);
     failpoint_check();

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log_codes.h"
+#include "base/log_output.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -98,14 +98,6 @@ static void log_begin(Text *line, LogLevel level)
 static void log_end(Text *line)
 {
     text_add(line, log_settings.format == LOG_FORMAT_JSON ? "}\n" : "\n");
-    size_t sent = 0;
-    while (sent < line->length) {
-        ssize_t count = write(STDERR_FILENO, line->data + sent, line->length - sent);
-        if (count < 0 && errno != EINTR) {
-            return; /* nowhere left to complain */
-        }
-        sent += count > 0 ? (size_t)count : 0;
-    }
 }
 
 static bool log_is_hint(const LogField *field)
@@ -131,6 +123,31 @@ static void log_add_fields(Text *line, LogLevel level, ErrorCode code, const Log
     }
 }
 
+static void log_compose(Text *line, LogLevel level, const char *pipeline, ErrorCode code,
+                        const LogField *fields, size_t count, const char *message)
+{
+    log_begin(line, level);
+    if (pipeline != NULL) {
+        log_add(line, &(LogField){.key = "pipeline", .text = pipeline});
+    }
+    log_add(line, &(LogField){.key = "code", .text = error_code_name(code)});
+    log_add(line, &(LogField){.key = "msg", .text = message});
+    log_add_fields(line, level, code, fields, count);
+    log_end(line);
+}
+
+/* Those before it that were lost, at the head of a line: both come through, or none. */
+static void log_add_loss(Text *line, const LogLoss *loss)
+{
+    char room[128];
+    const char *why = loss->reason == EAGAIN ? "nobody read them in time"
+                                             : strerror_r(loss->reason, room, sizeof(room));
+    AUTO_TEXT message =
+        x_format("%llu log lines before this were lost: %s", (unsigned long long)loss->lines, why);
+    log_compose(line, LOG_WARN, NULL, CODE_LOG_LINES_LOST,
+                LOG_FIELDS(log_number("lines", (long long)loss->lines)), message);
+}
+
 void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogField *fields,
                size_t count, const char *format, ...)
 {
@@ -145,14 +162,14 @@ void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogFi
     message = said ? message : x_strdup(format);
 
     AUTO_BUFFER line = TEXT_EMPTY;
-    log_begin(&line, level);
-    if (pipeline != NULL) {
-        log_add(&line, &(LogField){.key = "pipeline", .text = pipeline});
+    LogLoss loss = log_output_loss();
+    if (loss.lines > 0) {
+        log_add_loss(&line, &loss);
     }
-    log_add(&line, &(LogField){.key = "code", .text = error_code_name(code)});
-    log_add(&line, &(LogField){.key = "msg", .text = message});
-    log_add_fields(&line, level, code, fields, count);
-    log_end(&line);
+    log_compose(&line, level, pipeline, code, fields, count, message);
+    if (log_output_write(line.data, line.length)) {
+        log_output_told(loss.lines);
+    }
 }
 
 void log_error(LogLevel level, const char *pipeline, const Error *err, const char *what)

@@ -1,7 +1,8 @@
 /* log: one line per fact to stderr, logfmt or JSON. No payloads, no secrets.
  *
  * Under systemd (JOURNAL_STREAM set) each line begins with "<N>", the syslog priority; else with
- * the time of day. Callable from any thread; a line is written by one write(2). */
+ * the time of day. Callable from any thread; whoever writes is not held up by a reader that does
+ * not read (base/log_output.h). */
 #pragma once
 
 #include <stddef.h>

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_output.h"
 
 typedef struct Process {
     double *cpu_seconds;
@@ -20,6 +21,7 @@ typedef struct Process {
     double *open_fds;
     double *max_fds;
     double *start_time;
+    uint64_t *log_lines_lost;
 } Process;
 
 static double process_cpu_seconds(void)
@@ -106,6 +108,7 @@ static void process_collect(void *arg)
     process_read_memory(process);
     *process->open_fds = process_open_fds();
     *process->max_fds = process_max_fds();
+    *process->log_lines_lost = log_output_lost();
 }
 
 void process_add_metrics(Metrics *metrics)
@@ -125,5 +128,9 @@ void process_add_metrics(Metrics *metrics)
         metrics_gauge(metrics, "process_start_time_seconds",
                       "Start time of the process since the Unix epoch in seconds.", NULL);
     *process->start_time = process_start_time();
+    process->log_lines_lost = metrics_counter(
+        metrics, "outboxd_log_lines_lost_total",
+        "Log lines that could not be written to stderr: nobody read them, or the disk was full.",
+        NULL);
     metrics_on_collect(metrics, process_collect, process);
 }

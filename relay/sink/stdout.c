@@ -1,21 +1,20 @@
 /* Lines (sink/lines) on standard output. Whoever reads it may stop reading, so the helper thread
  * writes only what is taken at once, and waits for more room in poll(): there a relay that ends
- * finds it. Standard output stays a blocking descriptor, since others may have it, too; a write of
- * up to PIPE_BUF bytes to a pipe that poll() calls writable does not block. */
+ * finds it. Standard output stays a blocking descriptor, since others may have it, too
+ * (base/put.h). */
 #include "sink/stdout.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h> /* PIPE_BUF */
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/put.h"
 #include "sink/kafka/kafka_name.h"
 #include "sink/lines/lines.h"
 
@@ -65,14 +64,6 @@ static bool stdout_wait(const StdoutLines *out, int fd, int timeout_ms)
     return (fds[0].revents & POLLIN) == 0;
 }
 
-/* What is taken without waiting. A socket may have less room than poll() is asked for. */
-static ssize_t stdout_put(const char *bytes, size_t length)
-{
-    length = length < PIPE_BUF ? length : PIPE_BUF;
-    ssize_t sent = send(STDOUT_FILENO, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return sent < 0 && errno == ENOTSOCK ? write(STDOUT_FILENO, bytes, length) : sent;
-}
-
 static Status stdout_write_all(const StdoutLines *out, Slice text, Error *err)
 {
     char room[128];
@@ -80,7 +71,7 @@ static Status stdout_write_all(const StdoutLines *out, Slice text, Error *err)
         if (!stdout_wait(out, STDOUT_FILENO, -1)) {
             return error_set(err, CODE_SINK_PURGED, "the relay ends");
         }
-        ssize_t wrote = stdout_put(text.data + done, text.length - done);
+        ssize_t wrote = put_now(STDOUT_FILENO, text.data + done, text.length - done);
         if (wrote >= 0) {
             done += (size_t)wrote;
         } else if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
