@@ -106,6 +106,7 @@ void config_free(Config **config)
     }
     free((*config)->pipelines);
     config_free_scope(SCOPE_CONFIG, *config);
+    string_list_free(&(*config)->kafka.written);
     free((*config)->file);
     free((*config)->database.dsn_shown);
     free(*config);

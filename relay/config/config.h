@@ -161,6 +161,7 @@ typedef struct DatabaseConfig {
 typedef struct KafkaConfig {
     char *brokers;
     StringList properties; /* "key=value", in file order, environment ones last */
+    StringList written;    /* those that a ${file:} is in, as they were written (reread.h) */
     bool create_topics;
     char *oauth_command; /* "" = none; prints a token for OAUTHBEARER */
     int64_t oauth_lifetime_ms;

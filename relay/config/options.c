@@ -179,7 +179,9 @@ static const Option OPTIONS[] = {
      .example = "[ \"compression.type=lz4\" ]", .flags = OPTION_SECRET,
      .help = "Properties of librdkafka as \"key=value\". In the environment, each property has its "
              "own variable: OUTBOXD_KAFKA_PROPERTY_ and the key in upper case with '_' for '.'. "
-             "outboxd refuses properties that would break a guarantee, and says why. Properties "
+             "outboxd refuses properties that would break a guarantee, and says why. If a broker "
+             "refuses the login, a ${file:} of sasl.username or sasl.password is read again. "
+             "Properties "
              "with password, secret or token in their name are masked wherever they are shown."},
     {AT_CONFIG("kafka.create_topics", BOOL, kafka.create_topics), .fallback = "false",
      .help = "Whether the broker may create a missing topic with its own defaults when an event is "

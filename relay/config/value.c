@@ -202,6 +202,21 @@ static void value_set_string(Load *load, const Option *option, void *base, const
     *field = x_strdup(text);
 }
 
+/* What a property is read from again; the last one of its name counts. */
+static void value_note_property(Load *load, const char *text, Slice key, const char *place)
+{
+    StringList *written = &load->config->kafka.written;
+    string_list_add(&load->property_places, place);
+    for (size_t i = 0; i < written->count; i++) {
+        if (strncmp(written->items[i], text, key.length + 1) == 0) {
+            string_list_remove(written, i--);
+        }
+    }
+    if (strstr(text, "${file:") != NULL) {
+        string_list_add(written, text);
+    }
+}
+
 void value_add_item(Load *load, const Option *option, void *base, const char *text,
                     const char *place)
 {
@@ -237,7 +252,7 @@ void value_add_item(Load *load, const Option *option, void *base, const char *te
     }
     string_list_add(value_field(option, base), value);
     if (value_field(option, base) == &load->config->kafka.properties) {
-        string_list_add(&load->property_places, place);
+        value_note_property(load, text, key, place);
     }
 }
 

@@ -139,6 +139,8 @@ void pipeline_view(const Pipeline *pipeline, PipelineView *ret_view);
 PipelineWaiting pipeline_waiting(const Pipeline *pipeline);
 const Source *pipeline_source(const Pipeline *pipeline);
 const Sink *pipeline_sink(const Pipeline *pipeline);
+/** Tells the sink that files with secrets may have changed (SinkOps.renew). */
+void pipeline_renew(Pipeline *pipeline);
 const PipelineConfig *pipeline_config(const Pipeline *pipeline);
 
 /** EXIT_OK when STOPPED, the error's exit code when FAILED. */

@@ -418,6 +418,14 @@ const Sink *pipeline_sink(const Pipeline *p)
     return p->parts->sink;
 }
 
+void pipeline_renew(Pipeline *p)
+{
+    const Sink *sink = p->parts->sink;
+    if (sink->ops->renew != NULL) {
+        sink->ops->renew(p->parts->sink);
+    }
+}
+
 const PipelineConfig *pipeline_config(const Pipeline *p)
 {
     return p->parts->config;

@@ -228,6 +228,12 @@ class KafkaServer:
         for future in self.admin().create_acls(acls, request_timeout=10).values():
             future.result(15)
 
+    def set_scram(self, user, password, mechanism="SCRAM_SHA_256"):
+        """Give `user` that password for SCRAM, from now on; open connections stay."""
+        from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+        change = UserScramCredentialUpsertion(user, ScramCredentialInfo(ScramMechanism[mechanism], 4096), password.encode())
+        self.admin().alter_user_scram_credentials([change], request_timeout=10)[user].result(15)
+
     def sasl_properties(self, user="relay"):
         """librdkafka properties for a log-in at `sasl_brokers`."""
         return ["security.protocol=sasl_plaintext", "sasl.mechanisms=PLAIN", f"sasl.username={user}",

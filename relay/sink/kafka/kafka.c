@@ -32,6 +32,7 @@ static KafkaSink *kafka_of(Sink *sink)
 static void kafka_open_now(KafkaSink *kafka)
 {
     AUTO_ERROR err = {0};
+    kafka->login->renewed = false;
     if (kafka_producer_open(kafka->producer, kafka->topics->batch_bytes, &err) != OK) {
         kafka_producer_lose(kafka->producer, &err);
         return;
@@ -43,7 +44,7 @@ static void kafka_open_now(KafkaSink *kafka)
 /* Nothing of the producer is known any more; what was out does not settle. */
 static void kafka_forget_producer(KafkaSink *kafka)
 {
-    kafka_token_forget(kafka->token);
+    kafka_token_forget(kafka->login->token);
     kafka_stop_forget(kafka->stop);
     kafka_topics_set_producer(kafka->topics, NULL);
     kafka_stats_none(kafka->stats);
@@ -55,11 +56,13 @@ static void kafka_close(KafkaSink *kafka)
     kafka_producer_close(kafka->producer);
 }
 
-/* The topics want another batch.size, which needs another producer. */
+/* The topics want another batch.size, or there are other certificates, which needs another
+ * producer. */
 static bool kafka_is_outgrown(const KafkaSink *kafka)
 {
     return kafka_producer_handle(kafka->producer) != NULL &&
-           kafka->topics->batch_bytes != kafka_producer_batch_bytes(kafka->producer);
+           (kafka->login->renewed ||
+            kafka->topics->batch_bytes != kafka_producer_batch_bytes(kafka->producer));
 }
 
 /* librdkafka's own count, rd_kafka_outq_len(), has statistics and log lines in it, too. The last
@@ -91,6 +94,28 @@ static void on_closed(void *arg)
     kafka_ready(kafka);
 }
 
+static void on_configure(void *arg, rd_kafka_conf_t *conf)
+{
+    kafka_credentials_configure(((KafkaSink *)arg)->login->credentials, conf);
+}
+
+/* What is out comes back first, so that nothing is sent twice; without a broker it does not. */
+static void on_certificates(void *arg)
+{
+    KafkaSink *kafka = arg;
+    if (kafka_producer_handle(kafka->producer) == NULL) {
+        return;
+    }
+    kafka->login->renewed = true;
+    if (!kafka_health_answers(kafka->health)) {
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_KAFKA_TLS, "there are other certificates; replacing the producer");
+        kafka_producer_lose(kafka->producer, &err);
+        return;
+    }
+    kafka_producer_later(kafka->producer);
+}
+
 static void on_woken(void *arg)
 {
     KafkaSink *kafka = arg;
@@ -111,7 +136,7 @@ static void on_later(void *arg)
 static void on_answered(void *arg)
 {
     KafkaSink *kafka = arg;
-    kafka_token_accepted(kafka->token);
+    kafka_token_accepted(kafka->login->token);
     kafka_replace_when_empty(kafka);
     kafka_ready(kafka);
 }
@@ -272,6 +297,11 @@ static void kafka_hold(Sink *sink, bool hold)
     kafka_stop_hold(kafka_of(sink)->stop, hold);
 }
 
+static void kafka_renew(Sink *sink)
+{
+    (void)kafka_credentials_renew(kafka_of(sink)->login->credentials);
+}
+
 static void kafka_reopen(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
@@ -312,7 +342,9 @@ static void kafka_free(Sink *sink)
     kafka_delivery_free(&kafka->delivery);
     kafka_stop_free(&kafka->stop);
     kafka_lookup_free(&kafka->lookup);
-    kafka_token_free(&kafka->token);
+    kafka_credentials_free(&kafka->login->credentials);
+    kafka_token_free(&kafka->login->token);
+    free(kafka->login);
     kafka_producer_free(&kafka->producer);
     kafka_health_free(&kafka->health);
     kafka_topics_free(&kafka->topics);
@@ -341,6 +373,7 @@ static const SinkOps KAFKA_OPS = {
     .purge = kafka_purge,
     .hold = kafka_hold,
     .reopen = kafka_reopen,
+    .renew = kafka_renew,
     .forget = kafka_forget,
     .status = kafka_status,
     .free = kafka_free,
@@ -351,10 +384,18 @@ static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
     const SinkEvents *events = &kafka->sink.events;
     kafka->topics = kafka_topics_new(options->pipeline->name);
     kafka->health = kafka_health_new(options, events);
-    kafka->producer = kafka_producer_new(
-        options, &(KafkaProducerEvents){
-                     .arg = kafka, .woken = on_woken, .later = on_later, .closed = on_closed});
-    kafka->token = kafka_token_new(options->pipeline->name, kafka->producer, kafka->health);
+    kafka->producer = kafka_producer_new(options, &(KafkaProducerEvents){.arg = kafka,
+                                                                         .configure = on_configure,
+                                                                         .woken = on_woken,
+                                                                         .later = on_later,
+                                                                         .closed = on_closed});
+    kafka->login = x_calloc(1, sizeof(*kafka->login));
+    kafka->login->credentials =
+        kafka_credentials_new(options, &(KafkaCredentialsNeeds){.producer = kafka->producer,
+                                                                .health = kafka->health,
+                                                                .arg = kafka,
+                                                                .certificates = on_certificates});
+    kafka->login->token = kafka_token_new(options->pipeline->name, kafka->producer, kafka->health);
     kafka->lookup = kafka_lookup_new(options, &(KafkaLookupNeeds){.producer = kafka->producer,
                                                                   .topics = kafka->topics,
                                                                   .health = kafka->health,
@@ -365,14 +406,16 @@ static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
                                                             .topics = kafka->topics,
                                                             .arg = kafka,
                                                             .through = on_through});
-    kafka->delivery = kafka_delivery_new(options, &(KafkaDeliveryNeeds){.producer = kafka->producer,
-                                                                        .topics = kafka->topics,
-                                                                        .health = kafka->health,
-                                                                        .token = kafka->token,
-                                                                        .lookup = kafka->lookup,
-                                                                        .events = events,
-                                                                        .arg = kafka,
-                                                                        .came_back = on_came_back});
+    kafka->delivery =
+        kafka_delivery_new(options, &(KafkaDeliveryNeeds){.producer = kafka->producer,
+                                                          .topics = kafka->topics,
+                                                          .health = kafka->health,
+                                                          .token = kafka->login->token,
+                                                          .credentials = kafka->login->credentials,
+                                                          .lookup = kafka->lookup,
+                                                          .events = events,
+                                                          .arg = kafka,
+                                                          .came_back = on_came_back});
 }
 
 Status sink_kafka_new(const SinkOptions *options, Sink **ret_sink, Error *err)

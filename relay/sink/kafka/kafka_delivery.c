@@ -123,6 +123,9 @@ static void delivery_unanswered(KafkaDelivery *delivery, rd_kafka_resp_err_t cod
         kafka_health_answers(health)) {
         return; /* connections that stand go on, and it is said */
     }
+    if (kafka_credentials_blamed(delivery->needs.credentials)) {
+        return; /* the next connection is made with others */
+    }
     kafka_health_unreachable(health, code, &err);
     kafka_health_trouble(health, &err);
     kafka_lookup_retry(delivery->needs.lookup);
@@ -145,6 +148,11 @@ static void delivery_error(KafkaDelivery *delivery, rd_kafka_event_t *event)
                        "Grant WRITE on the topics to the relay's principal (before Kafka 3.0 also "
                        "IDEMPOTENT_WRITE on the cluster).");
         }
+        kafka_producer_lose(producer, &err);
+        return;
+    }
+    if (code == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE) { /* it has no thread for a broker */
+        error_set(&err, CODE_RESOURCE_REFUSED, "librdkafka cannot go on: %s", text);
         kafka_producer_lose(producer, &err);
         return;
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "flow/sink.h"
+#include "sink/kafka/kafka_credentials.h"
 #include "sink/kafka/kafka_health.h"
 #include "sink/kafka/kafka_lookup.h"
 #include "sink/kafka/kafka_producer.h"
@@ -17,6 +18,7 @@ typedef struct KafkaDeliveryNeeds {
     KafkaTopics *topics;
     KafkaHealth *health;
     KafkaToken *token;
+    KafkaCredentials *credentials;
     KafkaLookup *lookup;
     const SinkEvents *events; /* settled goes there */
     void *arg;

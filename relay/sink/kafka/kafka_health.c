@@ -24,6 +24,7 @@ struct KafkaHealth {
     int64_t reason_us; /* monotonic: when */
     rd_kafka_resp_err_t reason_code;
     Error *login; /* why there is no token to log in with */
+    char *remedy; /* of a login that is refused; NULL: that of the code */
 };
 
 KafkaHealth *kafka_health_new(const SinkOptions *options, const SinkEvents *events)
@@ -42,6 +43,7 @@ void kafka_health_free(KafkaHealth **health)
     if (*health != NULL) {
         error_clear((*health)->login);
         free((*health)->login);
+        free((*health)->remedy);
         free(*health);
         *health = NULL;
     }
@@ -120,6 +122,12 @@ const Error *kafka_health_login(const KafkaHealth *health)
     return health->login;
 }
 
+void kafka_health_set_remedy(KafkaHealth *health, const char *text)
+{
+    free(health->remedy);
+    health->remedy = x_strdup(text);
+}
+
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err)
 {
     if (health->login->class != ERROR_NONE) {
@@ -129,6 +137,9 @@ void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t cod
     bool known = health->reason[0] != '\0';
     kafka_connection_error(known ? health->reason_code : code, known ? health->reason : NULL,
                            health->bootstrap, err);
+    if (err->code == CODE_KAFKA_AUTHENTICATION && health->remedy != NULL) {
+        error_hint(err, "%s", health->remedy);
+    }
 }
 
 void kafka_health_trouble(KafkaHealth *health, const Error *err)

@@ -32,6 +32,8 @@ void kafka_health_note_reason(KafkaHealth *health, rd_kafka_resp_err_t code, con
 void kafka_health_note_login(KafkaHealth *health, const Error *err);
 /** Class ERROR_NONE: it has. */
 const Error *kafka_health_login(const KafkaHealth *health);
+/** What helps when a broker refuses the login; copied. */
+void kafka_health_set_remedy(KafkaHealth *health, const char *text);
 /** No broker answers: in *err why, as far as librdkafka has said. */
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err);
 

@@ -1,6 +1,7 @@
 /* The Kafka sink itself; for kafka.c and its tests. */
 #pragma once
 
+#include "sink/kafka/kafka_credentials.h"
 #include "sink/kafka/kafka_delivery.h"
 #include "sink/kafka/kafka_health.h"
 #include "sink/kafka/kafka_lookup.h"
@@ -9,6 +10,13 @@
 #include "sink/kafka/kafka_token.h"
 #include "sink/kafka/kafka_topics.h"
 
+/* What it logs in with. */
+typedef struct KafkaLogin {
+    KafkaToken *token;
+    KafkaCredentials *credentials;
+    bool renewed; /* there are other certificates: another producer is wanted */
+} KafkaLogin;
+
 /* Each part answers one question and knows those above it in this list; none knows the sink. */
 typedef struct KafkaSink {
     Sink sink; /* first */
@@ -16,7 +24,7 @@ typedef struct KafkaSink {
     KafkaTopics *topics;
     KafkaHealth *health;
     KafkaProducer *producer;
-    KafkaToken *token;
+    KafkaLogin *login;
     KafkaLookup *lookup;
     KafkaStop *stop;
     KafkaDelivery *delivery;

@@ -75,10 +75,15 @@ Status kafka_producer_open(KafkaProducer *producer, size_t batch_bytes, Error *e
     if (kafka_conf_new(producer->config, producer->pipeline, batch_bytes, &conf, err) != OK) {
         return FAILED;
     }
+    producer->events.configure(producer->events.arg, conf);
     brake_install(producer->brake, conf);
     producer->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (producer->rk == NULL) {
+        bool refused = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
         rd_kafka_conf_destroy(conf);
+        if (refused) {
+            return error_set(err, CODE_RESOURCE_REFUSED, "librdkafka cannot start: %s", text);
+        }
         return error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
     }
     rd_kafka_set_log_queue(producer->rk, NULL);

@@ -19,6 +19,8 @@ typedef struct KafkaProducer KafkaProducer;
 /* From the loop. */
 typedef struct KafkaProducerEvents {
     void *arg;
+    /** One is about to be made: the last word on its configuration. */
+    void (*configure)(void *arg, rd_kafka_conf_t *conf);
     /** There may be something to poll, and the brake may want something. */
     void (*woken)(void *arg);
     /** After kafka_producer_later() and kafka_producer_lose(): no event of librdkafka is in our
