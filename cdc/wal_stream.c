@@ -157,6 +157,7 @@ static void stream_ended(Stream *stream)
     Gap *gap = stream->with.gap;
     PGconn *pg = stream_raw(stream);
     AUTO_ERROR err = {0};
+    pg_message_check(PQerrorMessage(pg)); /* before the next call of libpq forgets it */
     error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "the server ended the stream");
     for (PGresult *result; (result = PQgetResult(pg)) != NULL; PQclear(result)) {
         ExecStatusType status = PQresultStatus(result);

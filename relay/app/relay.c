@@ -1,25 +1,23 @@
 #include "app/relay.h"
 
+#include <errno.h>
 #include <event2/thread.h>
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
-#include <limits.h>
 #include <math.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "app/relay_internal.h"
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/fatal.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/thread.h"
 #include "base/trim.h"
 #include "claim/claim.h"
 #include "config/lists.h"
@@ -29,10 +27,7 @@
 #include "sink/sinks.h"
 #include "token/token.h"
 
-enum {
-    IDLE_CHECK_SECONDS = 3,
-    RELEASE_MS_MIN = 1000,
-};
+enum { IDLE_CHECK_SECONDS = 3 };
 
 static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
 {
@@ -53,20 +48,6 @@ static void relay_note_exit(Relay *relay, const Pipeline *pipeline)
         snprintf(relay->end->why, sizeof(relay->end->why), "pipeline %.60s: %.50s", view.name,
                  error_code_name(view.error->code));
     }
-}
-
-/* The last line of every run, however it ends. */
-static void relay_say_stopped(ExitCode code, const char *why)
-{
-    log_write(LOG_INFO, NULL, CODE_STOPPED,
-              LOG_FIELDS(log_number("exit_code", code), log_text("why", why)), "stopped");
-}
-
-static _Noreturn void relay_exit_now(ExitCode code, const char *why)
-{
-    token_abandon_all();
-    relay_say_stopped(code, why);
-    _exit(code);
 }
 
 static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -117,13 +98,15 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
     Relay *relay = arg;
     if (number == SIGHUP) {
         log_write(LOG_WARN, NULL, CODE_RELOAD_NOT_BUILT, LOG_NO_FIELDS,
-                  "this version does not reload its configuration; nothing changed");
+                  "this version does not reload its configuration; files that hold credentials for "
+                  "Kafka are read again");
+        for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+            pipeline_renew(relay->lanes[i].pipeline);
+        }
         return;
     }
     if (relay->end->stopping) {
-        log_write(LOG_WARN, NULL, CODE_STOPPED_AT_ONCE, LOG_NO_FIELDS,
-                  "second signal: ending at once; no event is lost, duplicates are possible");
-        relay_exit_now(EXIT_DRAIN, "second signal");
+        relay_exit_signalled(EXIT_DRAIN, "second signal");
     }
     relay_stop(relay, number == SIGINT ? "SIGINT" : number == SIGQUIT ? "SIGQUIT" : "SIGTERM");
 }
@@ -386,6 +369,9 @@ static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
 static Status relay_start(Relay *relay, Error *err)
 {
     relay->base = event_base_new();
+    if (relay->base == NULL) {
+        fatal_refused("an event loop", errno);
+    }
     relay->worker = worker_new();
     token_attach_all(relay->base);
     relay->metrics = metrics_new();
@@ -475,57 +461,6 @@ static void relay_release(Relay *relay)
     event_base_free(relay->base);
 }
 
-/* The loop is over, and with it the deadline of the drain. What sinks still do in threads of their
- * own, such as to close a file on a disk that hangs, is waited for by a thread: what is left of
- * shutdown_timeout, and no less than a moment for what always takes one. */
-typedef struct Patience {
-    pthread_t thread;
-    int over; /* eventfd: all is released */
-    int wait_ms;
-    ExitCode code; /* of the end, and its reason */
-    const char *why;
-} Patience;
-
-static void *patience_run(void *arg)
-{
-    const Patience *patience = arg;
-    struct pollfd over = {.fd = patience->over, .events = POLLIN};
-    if (poll(&over, 1, patience->wait_ms) == 0) {
-        log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE, LOG_NO_FIELDS,
-                  "a destination could not be closed within shutdown_timeout; no event is lost");
-        /* Why the pipelines ended says more: a supervisor must know of a gap. */
-        relay_exit_now(patience->code != EXIT_OK ? patience->code : EXIT_DRAIN,
-                       patience->code != EXIT_OK ? patience->why : "DRAIN_INCOMPLETE");
-    }
-    return NULL;
-}
-
-static void patience_begin(Patience *patience, const Relay *relay)
-{
-    int64_t left_ms = relay->end->deadline_us == 0
-                          ? relay->config->shutdown_timeout_ms
-                          : (relay->end->deadline_us - clock_monotonic_us()) / 1000;
-    left_ms = left_ms < RELEASE_MS_MIN ? RELEASE_MS_MIN : left_ms;
-    patience->wait_ms = left_ms > INT_MAX ? INT_MAX : (int)left_ms;
-    patience->code = relay->end->exit_code;
-    patience->why = relay->end->why;
-    patience->over = eventfd(0, EFD_CLOEXEC);
-    if (patience->over < 0) {
-        return; /* no descriptor is left: it ends without a limit */
-    }
-    thread_start(&patience->thread, patience_run, patience);
-}
-
-static void patience_end(Patience *patience)
-{
-    if (patience->over < 0) {
-        return;
-    }
-    (void)!write(patience->over, &(uint64_t){1}, sizeof(uint64_t));
-    pthread_join(patience->thread, NULL);
-    close(patience->over);
-}
-
 ExitCode relay_run(const Config *config)
 {
     RelayEnd end = {0};
@@ -541,7 +476,7 @@ ExitCode relay_run(const Config *config)
                          log_number("pipelines", (long long)config->pipeline_count),
                          log_text("file", config->file)),
               "outboxd is starting");
-    if (relay_start(&relay, &err) != OK) {
+    if (relay_prepare(config, &err) != OK || relay_start(&relay, &err) != OK) {
         log_error(LOG_ERROR, NULL, &err, NULL);
         relay_exit_now(err.exit_code, error_code_name(err.code));
     }
@@ -549,10 +484,7 @@ ExitCode relay_run(const Config *config)
     if (worker_is_busy(relay.worker)) { /* with a call that may block for seconds */
         relay_exit_now(relay.end->exit_code, relay.end->why);
     }
-    Patience patience = {0};
-    patience_begin(&patience, &relay);
-    relay_release(&relay);
-    patience_end(&patience);
+    relay_release_patiently(&relay, relay_release);
     relay_say_stopped(relay.end->exit_code, relay.end->why);
     return relay.end->exit_code;
 }

@@ -67,6 +67,19 @@ void relay_net_options(Relay *relay, WatchOptions *options);
 /** PipelineParts.settled */
 void relay_settled(void *arg, Pipeline *pipeline, const Event *event);
 
+/* relay_limits.c */
+/** What the process needs before anything else: descriptors, and what happens when memory is
+ * refused. FATAL / OPEN_FILES_LIMIT: there are too few descriptors for this configuration. */
+Status relay_prepare(const Config *config, Error *err);
+
+/* relay_end.c */
+/** The last line of every run, however it ends. */
+void relay_say_stopped(ExitCode code, const char *why);
+_Noreturn void relay_exit_now(ExitCode code, const char *why);
+_Noreturn void relay_exit_signalled(ExitCode code, const char *why);
+/** Releases all: for no longer than what is left of shutdown_timeout, and until a second signal. */
+void relay_release_patiently(Relay *relay, void (*release)(Relay *relay));
+
 /* relay_status.c: what /status, /readyz and the gauges say */
 bool relay_ready(void *arg, Text *reason);
 void relay_status(void *arg, Text *json);

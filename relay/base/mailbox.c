@@ -1,9 +1,11 @@
 #include "base/mailbox.h"
 
+#include <errno.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "base/fatal.h"
 
 void mailbox_init(Mailbox *mailbox)
 {
@@ -12,7 +14,7 @@ void mailbox_init(Mailbox *mailbox)
     mailbox->count = 0;
     mailbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (mailbox->fd < 0) {
-        abort();
+        fatal_refused("a file descriptor", errno);
     }
 }
 

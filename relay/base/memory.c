@@ -8,13 +8,29 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/log_output.h"
+
+static void (*last_words)(void);
+
+void memory_on_end(void (*say)(void))
+{
+    last_words = say;
+}
+
+void memory_refused(void)
+{
+    static const char text[] = "outboxd: out of memory\n";
+    if (last_words != NULL) {
+        last_words();
+    }
+    (void)log_output_write(text, sizeof(text) - 1);
+    _exit(EXIT_INTERNAL);
+}
 
 static void *memory_check(void *memory)
 {
     if (memory == NULL) {
-        static const char text[] = "outboxd: out of memory\n";
-        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
-        _exit(EXIT_INTERNAL);
+        memory_refused();
     }
     return memory;
 }

@@ -7,6 +7,12 @@
 
 #include <stddef.h>
 
+/** What is called before that (base/fatal.h); it may not return. NULL: a line on stderr is all. */
+void memory_on_end(void (*say)(void));
+
+/** Ends the process: a library was refused memory. */
+_Noreturn void memory_refused(void);
+
 void *x_malloc(size_t bytes);
 void *x_calloc(size_t count, size_t bytes);
 void *x_realloc(void *old, size_t bytes);

@@ -1,7 +1,8 @@
 #include "base/thread.h"
 
 #include <signal.h>
-#include <stdlib.h>
+
+#include "base/fatal.h"
 
 void thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
 {
@@ -9,8 +10,9 @@ void thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg)
     sigset_t old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (pthread_create(ret_thread, NULL, run, arg) != 0) {
-        abort();
+    int failed = pthread_create(ret_thread, NULL, run, arg);
+    if (failed != 0) {
+        fatal_refused("a thread", failed);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }

@@ -1,11 +1,13 @@
 #include "base/worker.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/fatal.h"
 #include "base/memory.h"
 #include "base/thread.h"
 
@@ -83,7 +85,7 @@ Worker *worker_new(void)
     pthread_cond_init(&worker->wake, NULL);
     worker->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (worker->fd < 0) {
-        abort();
+        fatal_refused("a file descriptor", errno);
     }
     thread_start(&worker->thread, worker_main, worker);
     return worker;

@@ -255,6 +255,7 @@ static bool conn_read_copy(PgConn *conn)
             return false;
         }
         if (length < 0) {
+            pg_message_check(PQerrorMessage(conn->pg)); /* without memory it would begin anew */
             conn->copying = false;
             return true; /* PQgetResult tells whether it went well */
         }

@@ -47,9 +47,19 @@ static char *message_fold(const char *text)
     return text_fold(x_strdup(line.data));
 }
 
+void pg_message_check(const char *text)
+{
+    bool of_server = strstr(text, "ERROR:") != NULL || strstr(text, "FATAL:") != NULL;
+    if (!of_server && (strstr(text, "out of memory") != NULL ||
+                       strstr(text, "memory for input buffer") != NULL)) {
+        memory_refused();
+    }
+}
+
 char *pg_message(const PGconn *pg)
 {
     const char *text = PQerrorMessage(pg);
+    pg_message_check(text);
     const char *password = pg != NULL ? PQpass(pg) : NULL;
     if (password == NULL || !message_hides(pg, password)) {
         return message_fold(text);

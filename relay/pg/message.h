@@ -8,3 +8,7 @@
 
 /** PQerrorMessage, for people; the caller frees it. */
 char *pg_message(const PGconn *pg);
+
+/** Ends the process when the text, libpq's own, says that it was refused memory: it would go on as
+ * if the connection had broken. What a server says of its own memory is none of that. */
+void pg_message_check(const char *text);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "pg/message.h"
 
 typedef struct SqlstateRow {
     const char *prefix;
@@ -154,6 +155,7 @@ Status sqlstate_error(const PGresult *result, Error *err)
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     if (state == NULL) { /* made by libpq, not by the server: the connection broke */
+        pg_message_check(PQresultErrorMessage(result));
         error_set(err, CODE_POSTGRES_CONNECTION_LOST, "%s", PQresultErrorMessage(result));
         return FAILED;
     }

@@ -6,6 +6,7 @@ import pwd
 import random
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -257,6 +258,51 @@ def test_a_disk_that_hangs_in_close_holds_up_a_stop_no_longer_than_the_shutdown_
     all_marked(database, one)
     one.stop()
     trial.result(read_lines(path)).assert_none_lost()
+
+
+def released(one):
+    """Nobody answers at the endpoint any more: the loop is over, and all is let go."""
+    try:
+        one.http("/livez")
+    except OSError:
+        return True
+    return False
+
+
+def test_a_second_signal_does_not_wait_for_a_disk_that_hangs_in_close(relay, database, tmp_path):
+    path, disk = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path))
+    one = relay({"sink": "file", "file": {"path": str(path)}}, brokers="", shutdown_timeout="60s").start(env=disk.environment)
+    trial = Trial(database, one)
+    trial.emit(20)
+    all_marked(database, one)
+    with disk.hanging():
+        one.signal(signal.SIGTERM)
+        eventually(lambda: released(one), 20, one.log_tail)
+        assert one.running()
+        one.signal(signal.SIGINT)
+        assert one.wait_exit(10) == 5   # shutdown_timeout is a minute
+    assert one.log_lines("code=STOPPED_AT_ONCE") and one.log_lines("code=STOPPED .*second signal"), one.log_tail()
+    trial.result(read_lines(path)).assert_none_lost()
+
+
+def test_a_gap_keeps_its_exit_code_when_the_disk_hangs_in_close(relay, database, tmp_path):
+    """And systemd is told that the relay stops before that is waited for; nobody sent a signal."""
+    path, disk, notify = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path)), str(tmp_path / "notify")
+    wal = Wal(database)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(notify)
+        s.settimeout(20)
+        one = relay({**CAPTURES["wal"], "sink": "file", "file": {"path": str(path)}}, brokers="", shutdown_timeout="2s")
+        one.start(env={**disk.environment, "NOTIFY_SOCKET": notify})
+        trial = Trial(database, one)
+        trial.emit(20)
+        all_marked(database, one)
+        with disk.hanging():
+            wal.drop_slot_under_the_reader()
+            while b"STOPPING=1" not in s.recv(4096):
+                assert one.running(), one.log_tail()
+            assert one.wait_exit(30) == 4, one.log_tail()
+    assert one.log_lines("code=DRAIN_INCOMPLETE") and one.log_lines("code=STOPPED .*exit_code=4"), one.log_tail()
 
 
 def test_a_relay_that_stops_on_a_full_disk_says_so_and_loses_nothing(writer, database, disk):
