@@ -109,7 +109,7 @@ static void tell_remedy(KafkaCredentials *credentials)
     if (is_scram_of_old(credentials->config)) {
         text =
             x_format("librdkafka %s can log in by SCRAM only to Kafka before 4.0: newer brokers "
-                     "refuse it as invalid credentials (its issue 4895, mended in 2.6.1). If the "
+                     "refuse it as invalid credentials (its issue 4895, fixed in 2.6.1). If the "
                      "brokers are older, check sasl.username ('%.100s') and sasl.password. Else "
                      "use another mechanism, or a librdkafka of 2.6.1 or newer.",
                      rd_kafka_version_str(), username);
@@ -168,7 +168,7 @@ static bool renew_login(KafkaCredentials *credentials)
     } else if (!credentials->unreadable) {
         credentials->unreadable = true;
         log_error(LOG_WARN, credentials->pipeline, &err,
-                  "the relay goes on with what it read last");
+                  "the relay continues with what it read last");
     }
     wipe(&username);
     wipe(&password);
