@@ -19,6 +19,7 @@ static atomic_flag ending = ATOMIC_FLAG_INIT;
 
 static _Noreturn void fatal_plain(const char *text)
 {
+    // NOLINTNEXTLINE(bugprone-signal-handler): it allocates nothing
     (void)log_output_write(text, strlen(text));
     _exit(EXIT_INTERNAL);
 }

@@ -123,17 +123,24 @@ static void log_add_fields(Text *line, LogLevel level, ErrorCode code, const Log
     }
 }
 
-static void log_compose(Text *line, LogLevel level, const char *pipeline, ErrorCode code,
-                        const LogField *fields, size_t count, const char *message)
+typedef struct LogLine {
+    LogLevel level;
+    const char *pipeline; /* NULL: of the program */
+    ErrorCode code;
+    const LogField *fields;
+    size_t count;
+} LogLine;
+
+static void log_compose(Text *text, const LogLine *line, const char *message)
 {
-    log_begin(line, level);
-    if (pipeline != NULL) {
-        log_add(line, &(LogField){.key = "pipeline", .text = pipeline});
+    log_begin(text, line->level);
+    if (line->pipeline != NULL) {
+        log_add(text, &(LogField){.key = "pipeline", .text = line->pipeline});
     }
-    log_add(line, &(LogField){.key = "code", .text = error_code_name(code)});
-    log_add(line, &(LogField){.key = "msg", .text = message});
-    log_add_fields(line, level, code, fields, count);
-    log_end(line);
+    log_add(text, &(LogField){.key = "code", .text = error_code_name(line->code)});
+    log_add(text, &(LogField){.key = "msg", .text = message});
+    log_add_fields(text, line->level, line->code, line->fields, line->count);
+    log_end(text);
 }
 
 /* Those before it that were lost, at the head of a line: both come through, or none. */
@@ -144,8 +151,11 @@ static void log_add_loss(Text *line, const LogLoss *loss)
                                              : strerror_r(loss->reason, room, sizeof(room));
     AUTO_TEXT message =
         x_format("%llu log lines before this were lost: %s", (unsigned long long)loss->lines, why);
-    log_compose(line, LOG_WARN, NULL, CODE_LOG_LINES_LOST,
-                LOG_FIELDS(log_number("lines", (long long)loss->lines)), message);
+    LogField lines = log_number("lines", (long long)loss->lines);
+    log_compose(
+        line,
+        &(LogLine){.level = LOG_WARN, .code = CODE_LOG_LINES_LOST, .fields = &lines, .count = 1},
+        message);
 }
 
 void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogField *fields,
@@ -166,7 +176,7 @@ void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogFi
     if (loss.lines > 0) {
         log_add_loss(&line, &loss);
     }
-    log_compose(&line, level, pipeline, code, fields, count, message);
+    log_compose(&line, &(LogLine){level, pipeline, code, fields, count}, message);
     if (log_output_write(line.data, line.length)) {
         log_output_told(loss.lines);
     }

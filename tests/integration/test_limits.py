@@ -334,4 +334,3 @@ def test_a_thousand_of_them(relay, server, database, prefix, capture, topics, pa
     assert took <= at_pace(120)
     trial.result(read_topics(server.brokers, names, timeout=180)).assert_none_lost()
     one.stop()
-

@@ -107,12 +107,11 @@ static void tell_remedy(KafkaCredentials *credentials)
         return;
     }
     if (is_scram_of_old(credentials->config)) {
-        text =
-            x_format("librdkafka %s can log in by SCRAM only to Kafka before 4.0: newer brokers "
-                     "refuse it as invalid credentials (its issue 4895, fixed in 2.6.1). If the "
-                     "brokers are older, check sasl.username ('%.100s') and sasl.password. Else "
-                     "use another mechanism, or a librdkafka of 2.6.1 or newer.",
-                     rd_kafka_version_str(), username);
+        text = x_format("librdkafka %s can log in by SCRAM only to Kafka before 4.0: newer brokers "
+                        "refuse it as invalid credentials (its issue 4895, fixed in 2.6.1). If the "
+                        "brokers are older, check sasl.username ('%.100s') and sasl.password. Else "
+                        "use another mechanism, or a librdkafka of 2.6.1 or newer.",
+                        rd_kafka_version_str(), username);
     } else if (written == NULL) {
         text = x_format("The user name is '%.100s'. Check sasl.username, sasl.password and "
                         "sasl.mechanisms in kafka.properties.",
