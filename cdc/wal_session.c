@@ -88,7 +88,9 @@ static void on_facts_result(void *arg, const PGresult *result)
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
-    if (PQfnumber(result, "i") >= 0 || PQfnumber(result, "wal_end") >= 0) {
+    if (instance_is(result)) {
+        instance_read(result, start->instance);
+    } else if (PQfnumber(result, "i") >= 0 || PQfnumber(result, "wal_end") >= 0) {
         claim_read_look(claim, result);
     } else if (PQfnumber(result, "members") >= 0) {
         (void)tree_read(session->relations->tree, result, 0, false);
@@ -148,10 +150,15 @@ static void session_run(void *arg)
     text_add(&sql, "; ");
     tree_add_query(wal->pipeline, claim_table(wal->claim), 0, wal_server_version(wal), &sql);
     text_add(&sql, "; ");
+    bool apart = *wal->config->database.replication_dsn != '\0';
+    if (apart) {
+        instance_add_query(&sql);
+        text_add(&sql, "; ");
+    }
     slot_add_query(wal->config, wal->pipeline, start->position_table, &sql);
     claim_ask(wal->claim, &(PgQuery){.step = "facts",
                                      .sql = sql.data,
-                                     .rows_wanted = 5,
+                                     .rows_wanted = apart ? 6 : 5,
                                      .arg = session,
                                      .result = on_facts_result,
                                      .done = on_facts_done});

@@ -11,6 +11,7 @@ WalStart *start_new(const PipelineConfig *pipeline)
     start->given = (SlotCase){.facts = x_calloc(1, sizeof(SlotFacts)),
                               .stored = x_calloc(1, sizeof(SlotStored)),
                               .known = x_calloc(1, sizeof(SlotKnown))};
+    start->instance = x_calloc(1, sizeof(*start->instance));
     start->found = x_calloc(1, sizeof(*start->found));
     AUTO_TEXT name = ident_literal(pipeline->name);
     start->position_key = x_format("pipeline = %s", name);
@@ -22,6 +23,7 @@ void start_forget(WalStart *start)
     *start->given.facts = (SlotFacts){0};
     *start->given.stored = (SlotStored){0};
     *start->given.known = (SlotKnown){0};
+    *start->instance = (Instance){0};
     start->facts_told = false;
     start->found_told = false;
 }
@@ -34,6 +36,7 @@ void start_free(WalStart **start)
     free((*start)->given.facts);
     free((*start)->given.stored);
     free((*start)->given.known);
+    free((*start)->instance);
     free((*start)->found);
     free((*start)->position_table);
     free((*start)->position_key);

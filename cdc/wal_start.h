@@ -3,12 +3,14 @@
  * something at the start reads it, wal_slot.c adds what it compares. */
 #pragma once
 
+#include "cdc/instance.h"
 #include "cdc/slot.h"
 #include "rows/history.h"
 
 typedef struct WalStart {
     SlotCase given; /* whose facts are told, or are not */
     bool facts_told;
+    Instance *instance; /* told when a walsender is reached by a connection string of its own */
     History *found;
     bool found_told;
     char *position_table; /* outbox.position as SQL */

@@ -19,7 +19,8 @@
 struct Walsender {
     WalsenderParts with;
     PgConn *conn;
-    LogLimit lines; /* about a stream that begins */
+    LogLimit lines;    /* about a stream that begins */
+    Instance instance; /* where it leads */
 };
 
 /* The stream. */
@@ -183,18 +184,56 @@ static void on_identity_done(void *arg, const Error *err)
                                              .done = on_history_done});
 }
 
-static void on_session_set(void *arg, const Error *err)
+static void walsender_identify(Walsender *walsender)
 {
-    Walsender *walsender = arg;
-    if (!wal_goes_on(walsender->with.wal, err)) {
-        return;
-    }
     pg_conn_send(walsender->conn, &(PgQuery){.step = "IDENTIFY_SYSTEM",
                                              .sql = "IDENTIFY_SYSTEM",
                                              .arg = walsender,
                                              .rows_wanted = 1,
                                              .result = on_identity_result,
                                              .done = on_identity_done});
+}
+
+/* Is it the server of the claim's connection? */
+
+static void on_instance_result(void *arg, const PGresult *result)
+{
+    instance_read(result, &((Walsender *)arg)->instance);
+}
+
+static void on_instance_done(void *arg, const Error *err)
+{
+    Walsender *walsender = arg;
+    const WalContext *wal = walsender->with.wal;
+    AUTO_ERROR other = {0};
+    if (err == NULL &&
+        instance_compare(walsender->with.start->instance, &walsender->instance, &other) != OK) {
+        other.class = claim_has_begun(wal->claim) ? ERROR_RETRY : other.class;
+        err = &other;
+    }
+    if (wal_goes_on(wal, err)) {
+        walsender_identify(walsender);
+    }
+}
+
+static void on_session_set(void *arg, const Error *err)
+{
+    Walsender *walsender = arg;
+    if (!wal_goes_on(walsender->with.wal, err)) {
+        return;
+    }
+    if (!walsender->with.start->instance->told) { /* one connection string leads to both */
+        walsender_identify(walsender);
+        return;
+    }
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    instance_add_query(&sql);
+    pg_conn_send(walsender->conn, &(PgQuery){.step = "instance of the walsender",
+                                             .sql = sql.data,
+                                             .arg = walsender,
+                                             .rows_wanted = 1,
+                                             .result = on_instance_result,
+                                             .done = on_instance_done});
 }
 
 static void on_walsender_opened(void *arg, const Error *err)

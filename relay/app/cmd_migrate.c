@@ -362,7 +362,8 @@ static int migrate_database(const MigrateArguments *arguments)
         return report_error(&err);
     }
     Migrate *migrate __attribute__((cleanup(migrate_close))) = NULL;
-    if (migrate_open(dsn, arguments->schema, &migrate, &err) != OK ||
+    if (migrate_open(dsn, dsn_pooler_of_command(environ), arguments->schema, &migrate, &err) !=
+            OK ||
         (!arguments->status && migrate_lock(migrate, &err) != OK) ||
         (arguments->baseline ? migrate_read_bare(migrate, &err) : migrate_read(migrate, &err)) !=
             OK) {

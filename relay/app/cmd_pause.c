@@ -183,6 +183,7 @@ static Status pause_in_database(const PauseCommand *command, const Config *confi
     if (pg_session_open(
             &(PgSessionOptions){
                 .dsn = config->database.dsn,
+                .pooled = config->database.pooler == POOLER_SESSION,
                 .application_name = application,
                 .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                 .statement_timeout_ms = QUERY_TIMEOUT_MS,

@@ -33,6 +33,32 @@ static void check_version(Check *check)
     }
 }
 
+/* Of a pooler that is told to pool sessions: while this one is open, nobody else may be given its
+ * server connection. The pooler chooses, so this finds most mistakes; the running relay finds the
+ * others (rows/publisher.h). */
+static void check_pooler(Check *check, int backend_pid)
+{
+    if (backend_pid == PQbackendPID(pg_session_raw(check->session))) {
+        return;
+    }
+    AUTO(PgSession, pg_session_close) second = check_connect(check, false);
+    AUTO(PGresult, pg_session_free_result) r = NULL;
+    if (second == NULL ||
+        pg_session_query(second,
+                         &(PgAsk){.step = "second session", .sql = "SELECT pg_backend_pid()"}, &r,
+                         NULL) != OK) {
+        return; /* said already, or about to be */
+    }
+    if ((int)strtol(pg_value(r, 0, 0), NULL, 10) == backend_pid) {
+        check_problem(
+            check, EXIT_POSTGRES, "database",
+            "connect to PostgreSQL directly, or set pool_mode = session in the pooler for "
+            "this database and this user",
+            "database.pooler is \"session\", but the pooler gave one server connection to "
+            "two sessions: it is not in session mode");
+    }
+}
+
 /* Settings of the server that are not about one table. False when nothing more can be asked. */
 static bool check_server(Check *check)
 {
@@ -45,14 +71,7 @@ static bool check_server(Check *check)
     if (r == NULL) {
         return false;
     }
-    if ((int)strtol(pg_value(r, 0, 0), NULL, 10) != PQbackendPID(pg_session_raw(check->session)) &&
-        check->config->database.pooler != POOLER_SESSION) {
-        check_problem(check, EXIT_POSTGRES, "database",
-                      "connect to PostgreSQL directly, or, if the pooler is in session mode, set "
-                      "database.pooler = \"session\"",
-                      "a connection pooler stands in between; in transaction mode it would hand "
-                      "the publisher's lock to another client");
-    }
+    check_pooler(check, (int)strtol(pg_value(r, 0, 0), NULL, 10));
     if (pg_value(r, 0, 1)[0] == 't') {
         check_problem(check, EXIT_POSTGRES, "database",
                       "give the primary, or several hosts with target_session_attrs=read-write",
@@ -84,7 +103,8 @@ static void check_migrations(Check *check, const char *schema)
 {
     Migrate *migrate = NULL;
     AUTO_ERROR err = {0};
-    if (migrate_open(check->config->database.dsn, schema, &migrate, &err) != OK ||
+    bool pooled = check->config->database.pooler == POOLER_SESSION;
+    if (migrate_open(check->config->database.dsn, pooled, schema, &migrate, &err) != OK ||
         migrate_read(migrate, &err) != OK) {
         check_problem(check, EXIT_POSTGRES, "database",
                       *error_own_hint(&err) != '\0' ? error_own_hint(&err) : NULL, "%s",

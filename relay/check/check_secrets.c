@@ -25,13 +25,12 @@ static void secrets_in_files(Check *check)
     }
 }
 
-static void secrets_of_database(Check *check)
+static void secrets_of_dsn(Check *check, const char *path, const char *text)
 {
     Dsn dsn = {0};
     DsnProblem problem = {0};
     char host[256];
-    if (*check->config->database.dsn == '\0' ||
-        dsn_read(NULL, check->config->database.dsn, &dsn, &problem) != OK) {
+    if (*text == '\0' || dsn_read(NULL, text, &dsn, &problem) != OK) {
         dsn_problem_free(&problem);
         return;
     }
@@ -41,9 +40,10 @@ static void secrets_of_database(Check *check)
     const char *remote = dsn_remote_host(&dsn, host, sizeof(host));
     if (off && remote != NULL) {
         check->clear_told = true;
-        check_warning(check, "database",
-                      "set sslmode=verify-full and sslrootcert in database.dsn; sslmode=require "
-                      "encrypts, but does not verify the server",
+        AUTO_TEXT remedy = x_format("set sslmode=verify-full and sslrootcert in %s; "
+                                    "sslmode=require encrypts, but does not verify the server",
+                                    path);
+        check_warning(check, "database", remedy,
                       "TLS is off (sslmode=%s) for \"%s\", which is not on this machine: events "
                       "and sign-in travel in the clear",
                       mode, remote);
@@ -128,7 +128,8 @@ static void secrets_of_kafka(Check *check)
 void check_secrets(Check *check)
 {
     secrets_in_files(check);
-    secrets_of_database(check);
+    secrets_of_dsn(check, "database.dsn", check->config->database.dsn);
+    secrets_of_dsn(check, "database.replication_dsn", check->config->database.replication_dsn);
     secrets_of_kafka(check);
     secrets_of_command(check, "database.password_command",
                        check->config->database.password_command);

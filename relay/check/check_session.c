@@ -44,7 +44,8 @@ PgSession *check_connect(Check *check, bool replication)
     AUTO_ERROR err = {0};
     if (pg_session_open(
             &(PgSessionOptions){
-                .dsn = config->database.dsn,
+                .dsn = replication ? config_replication_dsn(config) : config->database.dsn,
+                .pooled = config->database.pooler == POOLER_SESSION,
                 .application_name = name,
                 .connect_timeout_ms = config->database.connect_timeout_ms,
                 .statement_timeout_ms = QUERY_TIMEOUT_MS,
@@ -56,11 +57,13 @@ PgSession *check_connect(Check *check, bool replication)
         return session;
     }
     const char *hint = replication
-                           ? "Check for a pooler in between, and for a CONNECTION LIMIT of the "
-                             "role. Try the same string and replication=database with psql."
+                           ? "Check for a pooler in between (then set database.replication_dsn), "
+                             "and for a CONNECTION LIMIT of the role. Try the same string and "
+                             "replication=database with psql."
                            : "Check that the server is running, and that host and port are right. "
                              "Try the same string with psql.";
-    bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER;
+    bool judged = err.code == CODE_NO_REPLICATION || err.code == CODE_NO_WAL_SENDER ||
+                  err.code == CODE_POSTGRES_POOLER;
     check_problem(check, EXIT_POSTGRES, "database",
                   *error_own_hint(&err) != '\0' ? error_own_hint(&err) : hint, "%s%s",
                   judged        ? ""

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cdc/instance.h"
 #include "cdc/slot.h"
 #include "check/check.h"
 #include "pg/message.h"
@@ -94,6 +95,31 @@ static void wal_read_history(WalCheck *w, PgSession *session)
     }
 }
 
+/* Both connection strings must lead to one database of one server. */
+static bool wal_is_same_instance(const WalCheck *w, PgSession *replication)
+{
+    PgSession *const sessions[] = {w->check->session, replication};
+    Instance found[2] = {{0}};
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    AUTO_ERROR err = {0};
+    if (*w->check->config->database.replication_dsn == '\0') {
+        return true;
+    }
+    instance_add_query(&sql);
+    for (int i = 0; i < 2 && err.class == ERROR_NONE; i++) {
+        AUTO(PGresult, pg_session_free_result) r = NULL;
+        if (pg_session_query(sessions[i], &(PgAsk){.step = "instance", .sql = sql.data}, &r,
+                             &err) == OK) {
+            instance_read(r, &found[i]);
+        }
+    }
+    if (err.class != ERROR_NONE || instance_compare(&found[0], &found[1], &err) != OK) {
+        wal_problem(w, error_remedy(&err), "%s", error_message(&err));
+        return false;
+    }
+    return true;
+}
+
 /* Asks a walsender who it is. False when there is none; that is noted. */
 static bool wal_identify(WalCheck *w)
 {
@@ -102,6 +128,9 @@ static bool wal_identify(WalCheck *w)
     }
     AUTO(PgSession, pg_session_close) session = check_connect(w->check, true);
     if (session == NULL) {
+        return false;
+    }
+    if (!wal_is_same_instance(w, session)) {
         return false;
     }
     AUTO(PGresult, pg_session_free_result) r = NULL;
@@ -114,7 +143,9 @@ static bool wal_identify(WalCheck *w)
                  pg_value(r, 0, 0));
     } else {
         AUTO_TEXT first = pg_message(pg_session_raw(session));
-        wal_problem(w, "connect directly: poolers do not support replication connections",
+        wal_problem(w,
+                    "connect directly, or set database.replication_dsn: poolers do not support "
+                    "replication connections",
                     "the server answered on a replication connection: %s", first);
     }
     if (known) {

@@ -107,6 +107,9 @@ static void claim_on_pulse(evutil_socket_t fd, short what, void *arg)
     if (claim->state == CLAIM_HELD) {
         claim_arm(claim->pulse, claim->options.source->pipeline->claim.lease_ms / 4);
         claim->options.reader->pulse(claim->options.arg);
+        if (*pg_conn_mark(claim->conn) != '\0') { /* is the session still ours alone? */
+            claim_ping(claim);
+        }
     }
 }
 

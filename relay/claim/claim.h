@@ -41,7 +41,7 @@ typedef struct ClaimLock ClaimLock;
 /* What a reader is to its claim. */
 typedef struct ClaimReader {
     bool marks_apart;     /* the marker has a connection of its own, without the lock */
-    bool replicates;      /* there is a replication connection beside it: no pooler will do */
+    bool replicates;      /* there is a replication connection beside it, which no pooler passes */
     bool looks_itself;    /* once the lock is ours, also after a time of standing by */
     bool waits_for_looks; /* one that is refused after the beginning is waited for without end */
     /** A look was good: its names may be taken. */

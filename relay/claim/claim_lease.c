@@ -2,6 +2,7 @@
  * question was asked. */
 #include "base/clock.h"
 #include "claim/claim_internal.h"
+#include "rows/publisher.h"
 
 void claim_ask(Claim *claim, const PgQuery *query)
 {
@@ -35,7 +36,13 @@ void claim_answered(void *arg)
 static void on_ping_result(void *arg, const PGresult *result)
 {
     Claim *claim = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        return;
+    }
+    if (PQfnumber(result, "backend_pid") >= 0) {
+        (void)publisher_check_pooler(claim->options.source->config, claim->conn, result,
+                                     claim->options.reader->replicates, &claim->loss->error);
+    } else {
         claim->options.reader->ping_result(claim->options.arg, result);
     }
 }
@@ -43,6 +50,9 @@ static void on_ping_result(void *arg, const PGresult *result)
 static void on_ping_done(void *arg, const Error *err)
 {
     Claim *claim = arg;
+    if (err == NULL && claim->loss->error.class != ERROR_NONE) {
+        err = &claim->loss->error;
+    }
     if (err != NULL) {
         claim_lose(claim, err);
         return;
@@ -56,11 +66,16 @@ void claim_ask_ping(void *arg)
     if (claim->state != CLAIM_HELD) {
         return;
     }
+    bool pooled = *pg_conn_mark(claim->conn) != '\0';
     AUTO_BUFFER sql = TEXT_EMPTY;
+    if (pooled) { /* a pooler that does not pool sessions shows it when somebody else comes */
+        publisher_add_pooler_query(&sql);
+    }
     claim->options.reader->add_ping(claim->options.arg, &sql);
+    error_clear(&claim->loss->error);
     claim_ask(claim, &(PgQuery){.step = "ping",
                                 .sql = sql.data,
-                                .rows_wanted = 1,
+                                .rows_wanted = pooled ? 2 : 1,
                                 .arg = claim,
                                 .result = on_ping_result,
                                 .done = on_ping_done});

@@ -45,7 +45,7 @@ void claim_read_look(Claim *claim, const PGresult *result)
         return; /* of the SETs, too */
     }
     if (PQfnumber(result, "backend_pid") >= 0) {
-        claim->look->backend_pid = (int)strtol(pg_needed(result, 0, 0), NULL, 10);
+        claim->look->backend_pid = (int)strtol(pg_needed_field(result, 0, "backend_pid"), NULL, 10);
         (void)publisher_check_pooler(source->config, claim->conn, result,
                                      claim->options.reader->replicates, &claim->loss->error);
         return;

@@ -109,6 +109,7 @@ void config_free(Config **config)
     string_list_free(&(*config)->kafka.written);
     free((*config)->file);
     free((*config)->database.dsn_shown);
+    free((*config)->database.replication_dsn_shown);
     free(*config);
     *config = NULL;
 }
@@ -121,4 +122,10 @@ bool config_has_sink(const Config *config, SinkKind sink)
         }
     }
     return false;
+}
+
+const char *config_replication_dsn(const Config *config)
+{
+    const DatabaseConfig *database = &config->database;
+    return *database->replication_dsn != '\0' ? database->replication_dsn : database->dsn;
 }

@@ -145,9 +145,11 @@ typedef struct PipelineConfig {
 
 /* Where the outboxes are. */
 typedef struct DatabaseConfig {
-    char *dsn;                    /* whole, with the password: what libpq is given; well-formed */
-    char *dsn_shown;              /* as it was written, secrets masked, for people; may be NULL */
-    char *password;               /* "" = none; is in dsn */
+    char *dsn;             /* whole, with the password: what libpq is given; well-formed */
+    char *dsn_shown;       /* as it was written, secrets masked, for people; may be NULL */
+    char *replication_dsn; /* the same for replication connections; "" = dsn */
+    char *replication_dsn_shown;
+    char *password;               /* "" = none; is in both */
     char *password_file;          /* likewise */
     char *password_command;       /* "" = none; prints the password (token/token.h) */
     int64_t password_lifetime_ms; /* of one that does not say */
@@ -237,3 +239,5 @@ void config_free(Config **config);
 
 /** Whether a pipeline writes there. */
 bool config_has_sink(const Config *config, SinkKind sink);
+/** What replication connections are given. */
+const char *config_replication_dsn(const Config *config);

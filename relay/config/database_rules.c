@@ -36,8 +36,15 @@ static Status database_read_password(Load *load, const char *path, Text *passwor
     return status;
 }
 
+/* A connection string of the configuration. */
+typedef struct DatabaseDsn {
+    const char *path; /* of its option */
+    char **text;
+    char **shown;
+} DatabaseDsn;
+
 /* Into the connection string, which must have none then. */
-static void database_add_password(Load *load, Dsn *dsn)
+static void database_add_password(Load *load, const DatabaseDsn *which, Dsn *dsn)
 {
     const Config *config = load->config;
     bool given = *config->database.password != '\0';
@@ -51,7 +58,7 @@ static void database_add_password(Load *load, Dsn *dsn)
                                      given ? "database.password" : "database.password_file", path);
         database_problem(load, path, "leave one of them out", message);
     } else if ((given || file || command) && dsn_get(dsn, "password") != NULL) {
-        AUTO_TEXT message = x_format("both %s and database.dsn give a password", path);
+        AUTO_TEXT message = x_format("both %s and %s give a password", path, which->path);
         database_problem(load, path, "leave one of them out", message);
     } else if (file) {
         AUTO_BUFFER password = TEXT_EMPTY;
@@ -65,46 +72,61 @@ static void database_add_password(Load *load, Dsn *dsn)
     }
 }
 
-void rules_check_database(Load *load)
+/* A password in it must not be open to others. */
+static void database_note_secret(Load *load, const DatabaseDsn *which, const Dsn *dsn)
 {
-    Config *config = load->config;
-    const Option *option = option_find(SCOPE_CONFIG, "database.dsn");
-    if (*config->database.dsn == '\0') {
-        return; /* said already */
+    const char *place = load_origin(load, load->config, option_find(SCOPE_CONFIG, which->path));
+    if (strstr(*which->text, "${") != NULL || dsn_get(dsn, "password") == NULL || place == NULL) {
+        return;
     }
+    load_note_secret(load, place);
+    if (strcmp(place, "--dsn") == 0) {
+        problems_add(load->problems, true, place, DSN_ARGUMENT_REMEDY, "%s", DSN_ARGUMENT_WARNING);
+    }
+}
+
+/* Reads it: from here on it is what libpq is given, or "" when it is malformed. */
+static void database_read(Load *load, const DatabaseDsn *which)
+{
     Dsn dsn = {0};
     DsnProblem problem = {0};
     Interpolation how = load_interpolation(load);
     load->in_secret = true;
-    Status status = dsn_read(&how, config->database.dsn, &dsn, &problem);
+    Status status = dsn_read(&how, *which->text, &dsn, &problem);
     load->in_secret = false;
     if (status == OK) {
         status = dsn_check(&dsn, &problem);
     }
-    config->database.dsn_shown = dsn_shown(config->database.dsn);
-    if (status != OK) {
-        AUTO_TEXT message = x_format(
-            "%s%s", problem.reference ? "" : "database.dsn is malformed: ", problem.message);
-        database_problem(load, "database.dsn", problem.remedy, message);
+    *which->shown = dsn_shown(*which->text);
+    if (status == OK) {
+        database_note_secret(load, which, &dsn);
+        database_add_password(load, which, &dsn);
+    } else {
+        AUTO_TEXT message = x_format("%s%s%s", problem.reference ? "" : which->path,
+                                     problem.reference ? "" : " is malformed: ", problem.message);
+        database_problem(load, which->path, problem.remedy, message);
         dsn_problem_free(&problem);
-        free(config->database.dsn);
-        config->database.dsn = x_strdup(""); /* nobody is to be given it */
-        dsn_free(&dsn);
-        return;
     }
-    rules_check_command(load, "database.password_command", config->database.password_command);
-    const char *place = load_origin(load, config, option);
-    bool literal = strstr(config->database.dsn, "${") == NULL;
-    if (literal && dsn_get(&dsn, "password") != NULL && place != NULL) {
-        load_note_secret(load, place);
-    }
-    if (literal && place != NULL && strcmp(place, "--dsn") == 0 &&
-        dsn_get(&dsn, "password") != NULL) {
-        problems_add(load->problems, true, place, DSN_ARGUMENT_REMEDY, "%s", DSN_ARGUMENT_WARNING);
-    }
-    database_add_password(load, &dsn);
-    explicit_bzero(config->database.dsn, strlen(config->database.dsn));
-    free(config->database.dsn);
-    config->database.dsn = dsn_text(&dsn);
+    explicit_bzero(*which->text, strlen(*which->text));
+    free(*which->text);
+    *which->text = status == OK ? dsn_text(&dsn) : x_strdup(""); /* nobody is to be given that */
     dsn_free(&dsn);
+}
+
+void rules_check_database(Load *load)
+{
+    DatabaseConfig *database = &load->config->database;
+    const DatabaseDsn all[] = {
+        {"database.dsn", &database->dsn, &database->dsn_shown},
+        {"database.replication_dsn", &database->replication_dsn, &database->replication_dsn_shown},
+    };
+    if (*database->dsn == '\0') {
+        return; /* said already */
+    }
+    rules_check_command(load, "database.password_command", database->password_command);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (**all[i].text != '\0') {
+            database_read(load, &all[i]);
+        }
+    }
 }

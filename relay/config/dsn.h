@@ -68,6 +68,9 @@ Status dsn_of_command(const char *given, char *const *environment, char **ret_ds
  * caller frees it. */
 Status dsn_password_command(const char *given, char *const *environment, char **ret_command,
                             DsnProblem *ret_problem);
+/** True when OUTBOXD_DATABASE_POOLER says that a pooler in between pools sessions. */
+bool dsn_pooler_of_command(char *const *environment);
+
 
 /** True when the text holds a password as it is, not as a reference. */
 bool dsn_holds_password(const char *text);

@@ -88,6 +88,12 @@ Status dsn_of_command(const char *given, char *const *environment, char **ret_ds
                       DsnProblem *ret_problem)
 {
     const char *text =
+bool dsn_pooler_of_command(char *const *environment)
+{
+    const char *pooler = command_variable(environment, "OUTBOXD_DATABASE_POOLER");
+    return pooler != NULL && strcmp(pooler, "session") == 0;
+}
+
         given != NULL ? given : command_variable(environment, "OUTBOXD_DATABASE_DSN");
     Interpolation how = {.environment = environment, .directory = "."};
     Dsn dsn = {0};

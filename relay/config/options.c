@@ -134,6 +134,12 @@ static const Option OPTIONS[] = {
              "reference that is the whole string is itself the connection string. Keep passwords "
              "in password_file or ~/.pgpass rather than here. They are masked wherever the string "
              "is shown."},
+    {AT_CONFIG("database.replication_dsn", STRING, database.replication_dsn), .fallback = "",
+     .max = 8192, .flags = OPTION_SECRET | OPTION_DSN,
+     .help = "Connection string of the replication connection of capture = \"wal\", if dsn leads "
+             "through a connection pooler. It must lead to the same server and the same database "
+             "as dsn; outboxd compares the two. Its form is that of dsn. The password options "
+             "apply to both. Default: dsn."},
     {AT_CONFIG("database.password", STRING, database.password), .fallback = "", .max = 65536,
      .flags = OPTION_SECRET,
      .help = "The password of the user in the connection string. No character needs quoting. Give "
@@ -163,7 +169,8 @@ static const Option OPTIONS[] = {
      .help = "The connection pooler between the relay and PostgreSQL. outboxd always refuses a "
              "pooler in transaction mode, because it breaks the advisory lock that keeps two "
              "relays apart. Set \"session\" if the pooler is in session mode, with one server "
-             "connection for each client connection."},
+             "connection for each client connection. capture = \"wal\" also needs "
+             "replication_dsn then."},
     {AT_CONFIG("database.connect_timeout", DURATION, database.connect_timeout_ms), .fallback = "5s",
      .min = 100 * MS, .max = 10 * MINUTE,
      .help = "How long one attempt to connect may take before it counts as failed."},

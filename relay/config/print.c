@@ -148,7 +148,10 @@ static char *print_shown(const Printer *printer, const Option *option, const voi
     const char *raw = load_raw(printer->load, base, option);
     *ret_raw = true;
     if ((option->flags & OPTION_DSN) != 0) {
-        const char *shown = printer->load->config->database.dsn_shown;
+        const DatabaseConfig *database = &printer->load->config->database;
+        const char *shown = strcmp(option->path, "database.dsn") == 0
+                                ? database->dsn_shown
+                                : database->replication_dsn_shown;
         return x_strdup(shown != NULL ? shown : "");
     }
     if ((option->flags & OPTION_SECRET) != 0) {

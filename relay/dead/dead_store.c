@@ -37,6 +37,7 @@ static Status store_connect(DeadStore *store, Error *err)
     if (pg_session_open(
             &(PgSessionOptions){
                 .dsn = store->config->database.dsn,
+                .pooled = store->config->database.pooler == POOLER_SESSION,
                 .application_name = "outboxd dead",
                 .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                 .statement_timeout_ms = QUERY_TIMEOUT_MS,

@@ -80,19 +80,20 @@ static Status check_server(Migrate *migrate, Error *err)
     if (migrate_query(migrate, "SELECT pg_backend_pid()", 0, NULL, &result, err) != OK) {
         return FAILED;
     }
-    /* A pooler answers with its own number. It may give each transaction another session, where a
+    /* A pooler answers with its own number. If it is not in session mode, as it is told to be, a
      * session lock would stay behind; the lock of each transaction has to do then. */
     migrate->pooled = strtol(pg_value(result, 0, 0), NULL, 10) != PQbackendPID(raw);
     PQclear(result);
     return OK;
 }
 
-static Status connect_to(Migrate *migrate, const char *dsn, Error *err)
+static Status connect_to(Migrate *migrate, const char *dsn, bool pooled, Error *err)
 {
     // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
     const bool own_timeout = getenv("PGCONNECT_TIMEOUT") != NULL;
     const PgSessionOptions options = {
         .dsn = dsn,
+        .pooled = pooled,
         .application_name = "outboxd migrate",
         .connect_timeout_ms = own_timeout ? 0 : CONNECT_TIMEOUT_MS,
         .statement_timeout_ms =
@@ -110,7 +111,8 @@ static Status connect_to(Migrate *migrate, const char *dsn, Error *err)
     return raw != NULL && PQstatus(raw) != CONNECTION_OK ? connect_failed(raw, err) : FAILED;
 }
 
-Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err)
+Status migrate_open(const char *text, bool pooled, const char *schema, Migrate **ret_migrate,
+                    Error *err)
 {
     AUTO_TEXT dsn = NULL;
     if (text != NULL && read_dsn(text, &dsn, err) != OK) {
@@ -119,7 +121,7 @@ Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate,
     Migrate *migrate = x_calloc(1, sizeof(*migrate));
     migrate->schema = x_strdup(schema);
     migrate->records = x_calloc(MIGRATION_COUNT, sizeof(*migrate->records));
-    if (connect_to(migrate, dsn, err) == OK) {
+    if (connect_to(migrate, dsn, pooled, err) == OK) {
         describe_place(migrate);
         if (check_server(migrate, err) == OK) {
             *ret_migrate = migrate;

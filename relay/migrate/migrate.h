@@ -28,9 +28,11 @@ typedef struct MigrateRecord {
 typedef void MigrateStep(void *context, const Migration *migration, const char *outcome,
                          long duration_ms, const char *notices);
 
-/** Connects. text is a connection string or URI, or NULL for libpq's own environment; schema
- * was checked by migrate_script_check_schema. *ret_migrate is freed with migrate_close. */
-Status migrate_open(const char *text, const char *schema, Migrate **ret_migrate, Error *err);
+/** Connects. text is a connection string or URI, or NULL for libpq's own environment; pooled: a
+ * pooler in session mode may be in between; schema was checked by migrate_script_check_schema.
+ * *ret_migrate is freed with migrate_close. */
+Status migrate_open(const char *text, bool pooled, const char *schema, Migrate **ret_migrate,
+                    Error *err);
 
 /** Waits (up to 30 s) until no other migration of this schema runs. */
 Status migrate_lock(Migrate *migrate, Error *err);

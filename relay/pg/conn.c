@@ -53,6 +53,8 @@ struct PgConn {
     bool between;   /* ... and the result before was the end of one of them */
     bool unsent;    /* not all of it could be sent: the session is of no use any more */
     bool ended;     /* the running query has, and waits for its cancel request */
+    bool greeted;   /* by the process that answers */
+    char mark[PG_MARK_SIZE];
 };
 
 static void conn_on_io(evutil_socket_t fd, short what, void *arg);
@@ -93,6 +95,7 @@ void pg_conn_close(PgConn *conn)
     conn->pipelined = false;
     conn->unsent = false;
     conn->ended = false;
+    conn->mark[0] = '\0';
 }
 
 static void conn_refuse(PgConn *conn, const Error *err)
@@ -147,6 +150,32 @@ static void conn_on_path(void *arg, const Error *err)
     }
 }
 
+static void conn_on_greeting(void *arg, const PGresult *result)
+{
+    ((PgConn *)arg)->greeted = PQntuples(result) > 0;
+}
+
+/* The pooler of a replication connection keeps a server connection for it alone, if it passes one
+ * on at all. */
+static void conn_on_greeted(void *arg, const Error *err)
+{
+    PgConn *conn = arg;
+    if (err != NULL || conn->greeted) {
+        conn_on_path(conn, err);
+    } else if (conn->options->pooled || conn->options->replication) {
+        AUTO_TEXT sql = pg_open_pooled_sql(conn->mark);
+        pg_conn_send(conn, &(PgQuery){.step = "pooled session",
+                                      .sql = sql,
+                                      .rows_wanted = 1,
+                                      .arg = conn,
+                                      .done = conn_on_path});
+    } else {
+        AUTO_ERROR pooler = {0};
+        (void)pg_refuse_pooler(&pooler);
+        conn_refuse(conn, &pooler);
+    }
+}
+
 static void conn_connect_poll(PgConn *conn)
 {
     switch (PQconnectPoll(conn->pg)) {
@@ -156,17 +185,20 @@ static void conn_connect_poll(PgConn *conn)
     case PGRES_POLLING_WRITING:
         conn_watch(conn, EV_WRITE, 0);
         return;
-    case PGRES_POLLING_OK:
+    case PGRES_POLLING_OK: {
+        AUTO_TEXT sql = pg_open_sql(conn->pg);
         conn->state = CONN_OPEN;
         pg_login_accepted(conn->login);
         pg_login_drop(&conn->login);
         PQsetnonblocking(conn->pg, 1);
         conn_watch(conn, EV_READ | EV_PERSIST, 0);
         pg_conn_send(conn, &(PgQuery){.step = "session path",
-                                      .sql = PG_OPEN_SQL,
+                                      .sql = sql,
                                       .arg = conn,
-                                      .done = conn_on_path});
+                                      .result = conn_on_greeting,
+                                      .done = conn_on_greeted});
         return;
+    }
     default:
         conn_refuse_login(conn);
     }
@@ -525,6 +557,11 @@ bool pg_conn_is_busy(const PgConn *conn)
 PGconn *pg_conn_raw(PgConn *conn)
 {
     return conn->state == CONN_OPEN ? conn->pg : NULL;
+}
+
+const char *pg_conn_mark(const PgConn *conn)
+{
+    return conn->mark;
 }
 
 PgConn *pg_conn_new(const PgConnOptions *options)

@@ -1,6 +1,7 @@
 /* conn: one non-blocking connection to PostgreSQL on the libevent loop, one query at a time.
  *
- * It is open, and told so, once its session is as pg/open.h says.
+ * It is open, and told so, once its session is as pg/open.h says. What a pooler in between does not
+ * pass on to a session of its own is refused there with POSTGRES_POOLER, before anything is set.
  *
  * An answer that is none to the question (result.h, PgQuery) ends the query with RETRY /
  * PG_PROTOCOL and the connection with it.
@@ -30,6 +31,7 @@ typedef struct PgConnOptions {
     int64_t silence_timeout_ms; /* no byte from the server for so long during a query: lost */
     int64_t tcp_user_timeout_ms;
     bool replication; /* a walsender of the database, for logical replication */
+    bool pooled;      /* a pooler in session mode may be in between; else it is refused */
     void *arg;
     /** Connected (err == NULL) or not; then the connection is closed again. */
     void (*opened)(void *arg, const Error *err);
@@ -94,6 +96,9 @@ bool pg_conn_is_busy(const PgConn *conn);
 
 /** The connection itself, for PQserverVersion and the like; NULL unless open. */
 PGconn *pg_conn_raw(PgConn *conn);
+
+/** The mark of a session behind a pooler (pg/open.h); "" without one. Valid while it is open. */
+const char *pg_conn_mark(const PgConn *conn);
 
 /** True when the database is in SQL_ASCII: texts are whatever bytes somebody wrote. An open
  * connection then has client_encoding = SQL_ASCII, too, because with UTF8 the server refuses to

@@ -41,7 +41,7 @@ static Status session_dial(PgSession *session, const char *password, Error *err)
                                   password, /* NULL: not given */
                                   options->replication ? "database" : NULL,
                                   NULL};
-    return pg_open(keywords, values, &session->raw, err);
+    return pg_open(keywords, values, options->pooled || options->replication, &session->raw, err);
 }
 
 /* One that served others may have been changed since: then a new one is tried, once. */

@@ -27,6 +27,7 @@ typedef struct PgSessionOptions {
     const char *settings;         /* further SET statements, or NULL */
     bool replication; /* a walsender of the database: nothing is set, and queries have no
                          parameters */
+    bool pooled;      /* a pooler in session mode may be in between; else it is refused */
     void *arg;
     /** Notices of the server; NULL: they go nowhere. */
     void (*noticed)(void *arg, const PGresult *notice);

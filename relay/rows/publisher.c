@@ -64,24 +64,32 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
 
 void publisher_add_pooler_query(Text *sql)
 {
-    text_add(sql, "SELECT pg_catalog.pg_backend_pid() AS backend_pid; ");
+    text_add(sql, "SELECT pg_catalog.current_setting('" PG_SESSION_MARK "', true) AS session_mark,"
+                  " pg_catalog.pg_backend_pid() AS backend_pid; ");
 }
 
-Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+Status publisher_check_pooler(const Config *config, const PgConn *conn, const PGresult *result,
                               bool replication, Error *err)
 {
-    int pid = (int)strtol(pg_needed(result, 0, 0), NULL, 10);
-    bool sessions = config->database.pooler == POOLER_SESSION && !replication;
-    if (pid == PQbackendPID(pg_conn_raw(conn)) || sessions) {
+    const char *mark = pg_conn_mark(conn);
+    if (*mark == '\0') {
         return OK;
     }
-    error_set(err, CODE_POSTGRES_POOLER,
-              "a connection pooler stands between outboxd and PostgreSQL");
-    return error_hint(
-        err, replication ? "Connect directly: poolers do not support replication connections."
-                         : "Connect to PostgreSQL directly. If the pooler is in session mode, you "
-                           "may set database.pooler = \"session\" instead. In transaction mode it "
-                           "would hand the publisher's lock to another client.");
+    if (strcmp(pg_field(result, 0, "session_mark"), mark) != 0) {
+        error_set(err, CODE_POSTGRES_POOLER,
+                  "the pooler between outboxd and PostgreSQL gave the connection of this session "
+                  "to another client: it is not in session mode");
+        return error_hint(err, "Connect to PostgreSQL directly, or set pool_mode = session in the "
+                               "pooler for this database and this user.");
+    }
+    if (replication && *config->database.replication_dsn == '\0') {
+        error_set(err, CODE_POSTGRES_POOLER,
+                  "a connection pooler stands between outboxd and PostgreSQL, and capture = "
+                  "\"wal\" needs a replication connection, which poolers do not pass on");
+        return error_hint(err, "Connect to PostgreSQL directly, or set database.replication_dsn to "
+                               "a connection string that leads to the same server directly.");
+    }
+    return OK;
 }
 
 /* A third of the lease: the connection that holds the lock must be free for the next question of

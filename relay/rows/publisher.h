@@ -26,11 +26,12 @@ enum {
 void publisher_add_settings(const Config *config, const PipelineConfig *pipeline, bool lease,
                             const PGconn *raw, Text *sql);
 
-/** Appends the statement whose row tells by whom we are served, in its column "backend_pid". */
+/** Appends the statement whose row tells by whom we are served, in its column "backend_pid", and
+ * what it knows of a pooled session of ours, in "session_mark". */
 void publisher_add_pooler_query(Text *sql);
-/** Judges it: a pooler may only be in between where the configuration says that it pools sessions;
- * for replication, never. */
-Status publisher_check_pooler(const Config *config, PgConn *conn, const PGresult *result,
+/** Judges it. Behind a pooler the session must still be ours alone, and what needs a replication
+ * connection beside it must have a connection string for that. POSTGRES_POOLER: it is not so. */
+Status publisher_check_pooler(const Config *config, const PgConn *conn, const PGresult *result,
                               bool replication, Error *err);
 /** How long a statement waits for the lock of another session before it gives up. */
 int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline);

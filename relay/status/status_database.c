@@ -126,6 +126,7 @@ Status status_database_read(const Config *config, StatusDatabase *ret_found, Err
     Status status = pg_session_open(
         &(PgSessionOptions){
             .dsn = config->database.dsn,
+            .pooled = config->database.pooler == POOLER_SESSION,
             .application_name = "outboxd status",
             .connect_timeout_ms = CONNECT_TIMEOUT_MS,
             .statement_timeout_ms = QUERY_TIMEOUT_MS,

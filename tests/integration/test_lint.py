@@ -174,7 +174,7 @@ def test_a_limit_is_lowered_and_never_raised(tree, tmp_path):
     ("results.py", "relay/pg/x.c", "void f(void)\n{\n    PQgetvalue(r, 0, 0);\n}\n", "// PQgetvalue\n"),
 ])
 def test_the_two_ways_to_postgresql(tree, program, path, bad, good):
-    ground = {"relay/pg/open.c": "PQconnectdbParams(PG_OPEN_SQL)\n", "relay/pg/conn.c": "PG_OPEN_SQL\n", "relay/pg/login.c": "PQconnectStartParams()\n",
+    ground = {"relay/pg/open.c": "PQconnectdbParams(pg_open_sql(*ret_conn))\n", "relay/pg/conn.c": "pg_open_sql(conn->pg)\n", "relay/pg/login.c": "PQconnectStartParams()\n",
               "relay/pg/result.c": "PQgetvalue\n"}
     assert tree({**ground, path: good})(program)[0] == 0
     code, output = tree({**ground, path: bad})(program)

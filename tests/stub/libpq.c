@@ -238,9 +238,11 @@ char *PQdb(const PGconn *conn)
 
 static int conn_send(PGconn *conn, StubQuery query)
 {
-    bool opens = query.sql != NULL && strcmp(query.sql, PG_OPEN_SQL) == 0;
+    bool opens = query.sql != NULL && strncmp(query.sql, PG_OPEN_SQL, strlen(PG_OPEN_SQL)) == 0;
+    const char *mark = opens ? strstr(query.sql, PG_SESSION_MARK "', '") : NULL;
     bool follows = conn->pipelined && conn->reading;
-    if (conn->status != CONNECTION_OK || (conn->reading && !follows) || opens == conn->opened) {
+    if (conn->status != CONNECTION_OK || (conn->reading && !follows) ||
+        (opens && mark == NULL) == conn->opened || (mark != NULL && !stub.pooled)) {
         abort(); /* the caller's mistake: a session begins with PG_OPEN_SQL, once */
     }
     Failure failure = fails();
@@ -266,8 +268,13 @@ static int conn_send(PGconn *conn, StubQuery query)
         conn->opened = true;
         if (stub.refuse_open != NULL) {
             stub_reply_error(conn->reply, stub.refuse_open, "stub: open");
+        } else if (stub.pooled && mark == NULL) {
+            stub_reply_no_row(conn->reply);
         } else {
-            stub_reply_command(conn->reply, 0);
+            stub_reply_row(conn->reply, "set_config", "pg_catalog, pg_temp", NULL);
+        }
+        if (mark != NULL) {
+            snprintf(stub.mark, sizeof(stub.mark), "%s", mark + strlen(PG_SESSION_MARK "', '"));
         }
     } else if (stub.server != NULL) {
         stub.server(stub.arg, &query, conn->reply);

@@ -88,6 +88,10 @@ void stub_refuse_poll(const char *message);
 /** PG_OPEN_SQL fails with this SQLSTATE; NULL: it succeeds. The stub answers it, not the server,
  * and takes no other query before it. */
 void stub_refuse_open(const char *sqlstate);
+/** A pooler answers PG_OPEN_SQL, which has a number of its own. */
+void stub_set_pooled(bool pooled);
+/** The mark of the last session behind it. */
+const char *stub_session_mark(void);
 /** PQconnectPoll waits for a server that says nothing. */
 void stub_stay_connecting(bool stay);
 /** A NOTIFY arrives on this connection. */

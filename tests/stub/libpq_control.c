@@ -19,7 +19,8 @@ void stub_reset(StubServer server, void *arg)
     stub.version = 150000;
     stub.encoding = NULL;
     stub.refuse_start = stub.refuse_poll = stub.refuse_open = NULL;
-    stub.stay_connecting = stub.loses_sync = false;
+    stub.stay_connecting = stub.loses_sync = stub.pooled = false;
+    stub.mark[0] = '\0';
     stub.connections = stub.cancels = 0;
     memset(stub.cancelled, 0, sizeof(stub.cancelled));
 }
@@ -62,6 +63,16 @@ void stub_refuse_start(const char *message)
 void stub_refuse_open(const char *sqlstate)
 {
     stub.refuse_open = sqlstate;
+}
+
+void stub_set_pooled(bool pooled)
+{
+    stub.pooled = pooled;
+}
+
+const char *stub_session_mark(void)
+{
+    return stub.mark;
 }
 
 void stub_refuse_poll(const char *message)

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "pg/open.h"
 #include "stub/libpq.h"
 #include "stub/random.h"
 
@@ -67,6 +68,8 @@ typedef struct Stub {
     const char *refuse_start;
     const char *refuse_poll;
     const char *refuse_open;
+    bool pooled;
+    char mark[PG_MARK_SIZE]; /* of the session that was opened last */
     bool stay_connecting;
     bool loses_sync;
     size_t fail_at;

@@ -118,6 +118,7 @@ SourceRig source_rig_of(void)
     SourceRig rig = {.room_events = 100, .room_bytes = 1000000, .pipeline = given_pipeline()};
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");
+    rig.config.database.replication_dsn = GIVEN("");
     rig.config.database.connect_timeout_ms = 60000;
     rig.config.database.statement_timeout_ms = 60000;
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);

@@ -14,14 +14,14 @@ from sources import joined_strings, line_of, read, report, root_of, sources, wit
 
 CONNECT = re.compile(r"\bPQ(?:connect(?:db|dbParams|Start|StartParams)|setdb(?:Login)?|reset(?:Start)?)\s*\(")
 PATH = re.compile(r"\bSET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:=|TO\b)(?!\s*pg_catalog, pg_temp\b)|\bDISCARD\s+ALL\b"
-                  r"|\bRESET\s+(?:ALL|search_path)\b|-c\s*search_path", re.I)
+                  r"|set_config\('search_path',(?!\s*'pg_catalog, pg_temp')|\bRESET\s+(?:ALL|search_path)\b|-c\s*search_path", re.I)
 WAITS = re.compile(r"\b(?:PQ(?:exec\w*|prepare|getCopyData|describe\w+)|pg_open)\s*\(")
 WAITERS = {"relay/pg/open.c", "relay/pg/session.c"}
 # Without waiting: with its last argument, or in the stream that asks for it.
 NOT_WAITING = {"relay/pg/conn.c", "cdc/wal_stream.c"}
 MAKERS = {"relay/pg/open.c": "PQconnectdbParams", "relay/pg/login.c": "PQconnectStartParams"}
-# Who sends PG_OPEN_SQL behind it.
-OPENERS = {"relay/pg/open.c", "relay/pg/conn.c"}
+# Who sends the first statement behind it.
+OPENERS = {"relay/pg/open.c": "pg_open_sql(*ret_conn)", "relay/pg/conn.c": "pg_open_sql(conn->pg)"}
 # Texts that tell somebody else what to run.
 ADVICE = re.compile(r"ALTER FUNCTION[^;]*?SET search_path = (?:%s|\.\.\.)", re.I)
 
@@ -35,8 +35,8 @@ def problems_of(path, text):
             result.append(f"{path}:{line_of(code, match.start())} connects to PostgreSQL by itself: use pg_session_open() or pg_conn_open()")
     if path in MAKERS and (code.count(MAKERS[path]) != 1 or len(CONNECT.findall(code)) != 1):
         result.append(f"{path}: one {MAKERS[path]}() is expected")
-    if path in OPENERS and code.count("PG_OPEN_SQL") != 1:
-        result.append(f"{path}: one PG_OPEN_SQL, behind the connection, is expected")
+    if path in OPENERS and code.count(OPENERS[path]) != 1:
+        result.append(f"{path}: one {OPENERS[path]}, behind the connection, is expected")
     if path.endswith(".c") and path not in WAITERS | NOT_WAITING:
         result += [f"{path}:{line_of(code, match.start())} waits for PostgreSQL by itself: use pg_session_query() or pg_conn_send()" for match in WAITS.finditer(code)]
     joined = joined_strings(code)

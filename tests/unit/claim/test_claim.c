@@ -212,6 +212,7 @@ static void prepare(void)
 {
     rig.config.name = GIVEN("shop");
     rig.config.database.dsn = GIVEN("host=db");
+    rig.config.database.replication_dsn = GIVEN("");
     rig.config.database.connect_timeout_ms = 60000;
     rig.config.database.statement_timeout_ms = 60000;
     rig.pipeline = given_pipeline();

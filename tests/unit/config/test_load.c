@@ -428,6 +428,31 @@ Test(load, a_password_is_given_once)
         "main.conf:1: cannot read file \"/dev/null\": it is a device, not a regular file");
 }
 
+Test(load, the_connection_string_of_replication_gets_the_same_password)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(
+        &loading,
+        DATABASE("dsn = \"host=pooler\"; replication_dsn = \"host=db\"; password = \"s3\";"), NULL,
+        NULL);
+    const Config *config = loading_config(&loading);
+    cr_assert_str_eq(config->database.dsn, "host=pooler password=s3");
+    cr_assert_str_eq(config_replication_dsn(config), "host=db password=s3");
+    loading_end(&loading);
+    loading_begin(&loading);
+    loading_run(&loading, DATABASE("dsn = \"host=db\";"), NULL, NULL);
+    cr_assert_str_eq(config_replication_dsn(loading_config(&loading)), "host=db");
+    loading_end(&loading);
+    ASSERT_PROBLEMS(DATABASE("dsn = \"host=db\"; replication_dsn = \"host=db password=s3\"; "
+                             "password = \"s3\";"),
+                    "main.conf:1: both database.password and database.replication_dsn give a "
+                    "password");
+    ASSERT_PROBLEMS(DATABASE("dsn = \"host=db\";\n replication_dsn = \"postgresql://u:1%s3@db\";"),
+                    "main.conf:2: database.replication_dsn is malformed: a '%' in the password is "
+                    "not followed by two hex digits");
+}
+
 Test(load, a_malformed_connection_string_is_an_error_of_its_place)
 {
     ASSERT_PROBLEMS(

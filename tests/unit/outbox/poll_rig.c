@@ -99,7 +99,8 @@ static void serve_table(const StubQuery *query, StubReply *reply)
     bool logged = strcmp(v[3], "p") == 0;
     rig.looks++;
     stub_reply_command(reply, 0); /* of a SET */
-    stub_reply_row(reply, "backend_pid", v[0], NULL);
+    stub_reply_row(reply, "session_mark", rig.mark != NULL ? rig.mark : stub_session_mark(),
+                   "backend_pid", v[0], NULL);
     stub_reply_row(reply, "role", "relay", "version", "150000", "in_recovery", v[1], "table_oid",
                    v[2], "unlogged", logged ? STUB_NULL : "outbox.event", "set_logged",
                    logged ? STUB_NULL : "ALTER TABLE outbox.event SET LOGGED;", "cache", v[4],

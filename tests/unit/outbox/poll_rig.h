@@ -75,12 +75,13 @@ typedef struct Rig {
     bool hang_claim;
     const char *error_of_fetch;  /* SQLSTATE */
     const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
-    const char *writers;         /* transactions that write to the table */
-    char *fetch_sql;             /* the last */
-    size_t fetches;              /* statements that look for rows */
-    size_t wide;                 /* of those: the first of a wide fetch */
-    bool in_snapshot;            /* a wide fetch is under way */
-    bool snapshot[RIG_ROWS];     /* unpublished in it */
+    const char *mark;        /* of a pooled session, as the server has it; NULL: as it was set */
+    const char *writers;     /* transactions that write to the table */
+    char *fetch_sql;         /* the last */
+    size_t fetches;          /* statements that look for rows */
+    size_t wide;             /* of those: the first of a wide fetch */
+    bool in_snapshot;        /* a wide fetch is under way */
+    bool snapshot[RIG_ROWS]; /* unpublished in it */
     bool keys_only;
     bool lean;               /* without what cannot be read */
     int64_t unreadable;      /* this row cannot be read whole; 0: each can */

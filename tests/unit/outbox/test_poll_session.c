@@ -124,7 +124,19 @@ static void refused(size_t field, const char *value, ErrorCode code, ErrorClass 
 
 Test(poll_session, refuses_a_pooler)
 {
-    refused(0, "1", CODE_POSTGRES_POOLER, ERROR_FATAL);
+    stub_set_pooled(true);
+    refused(0, NULL, CODE_POSTGRES_POOLER, ERROR_FATAL);
+    cr_assert_str_eq(stub_session_mark(), "", "nothing was set");
+    cr_assert_eq(rig.looks, 0);
+}
+
+Test(poll_session, refuses_a_pooler_that_gives_the_session_to_others)
+{
+    stub_set_pooled(true);
+    rig.pipe.config.database.pooler = POOLER_SESSION;
+    rig.mark = "another's";
+    refused(0, NULL, CODE_POSTGRES_POOLER, ERROR_FATAL);
+    cr_assert_not_null(strstr(error_own_hint(&rig.pipe.error), "pool_mode = session"));
 }
 
 Test(poll_session, refuses_a_standby_server_for_now)
@@ -151,9 +163,10 @@ Test(poll_session, refuses_a_sequence_with_a_cache)
 
 Test(poll_session, a_session_pooler_is_allowed_when_told)
 {
-    rig.table_fields[0] = "1";
+    stub_set_pooled(true);
     rig.pipe.config.database.pooler = POOLER_SESSION;
     rig_activate();
+    cr_assert_eq(strlen(stub_session_mark()), 16);
     cr_assert_eq(rig.pipe.lost, 0);
 }
 

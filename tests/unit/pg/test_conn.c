@@ -62,6 +62,34 @@ Test(conn, a_session_whose_search_path_is_not_ours_is_no_connection)
     rig_wait_for(&at.opened, 1);
 }
 
+Test(conn, a_pooler_is_refused_before_anything_is_set)
+{
+    stub_set_pooled(true);
+    rig_make();
+    rig_wait_for(&at.refused, 1);
+    cr_assert_eq(at.error.code, CODE_POSTGRES_POOLER);
+    cr_assert_eq(at.error.class, ERROR_FATAL);
+    cr_assert_str_eq(stub_session_mark(), "");
+    cr_assert_eq(stub_open_connections(), 0);
+}
+
+Test(conn, a_session_behind_a_pooler_has_a_mark_of_its_own)
+{
+    stub_set_pooled(true);
+    at.options.pooled = true;
+    rig_make();
+    rig_wait_for(&at.opened, 1);
+    char first[32];
+    snprintf(first, sizeof(first), "%s", pg_conn_mark(at.conn));
+    cr_assert_eq(strlen(first), 16);
+    cr_assert_str_eq(first, stub_session_mark());
+    pg_conn_close(at.conn);
+    cr_assert_str_eq(pg_conn_mark(at.conn), "");
+    pg_conn_open(at.conn);
+    rig_wait_for(&at.opened, 2);
+    cr_assert_str_neq(pg_conn_mark(at.conn), first);
+}
+
 Test(conn, an_encoding_that_is_refused_refuses_the_connection)
 {
     stub_reset(serve_first, NULL);
