@@ -57,6 +57,7 @@ class Page:
             os.makedirs(os.path.join(self.directory, folder))
         self.write("bin/outboxd", SHIM.format(directory=self.directory, default=DEFAULT_FILE, binary=outboxd_binary()), 0o755)
         self.write("run/secrets/pg", PASSWORDS[RELAY], 0o600)
+        self.write("run/secrets/kafka", "of no broker here", 0o600)
         self.write(".pgpass", "".join(f"*:*:*:{role}:{password}\n" for role, password in PASSWORDS.items()), 0o600)
 
     def write(self, name, text, mode=0o600):
@@ -72,7 +73,7 @@ class Page:
         return ((" sslmode=verify-full sslrootcert=/etc/outboxd/ca.pem", ""), ("host=db ", f"host=127.0.0.1 port={self.postgres.port} "),
                 ("db:5432/", f"127.0.0.1:{self.postgres.port}/"), ("dbname=shop", f"dbname={name}"), ("DATABASE shop", f"DATABASE {name}"), ("kafka:9092", self.kafka.brokers),
                 ("localhost:9480", f"localhost:{self.port}"), ("127.0.0.1:9480", f"127.0.0.1:{self.port}"),
-                (DEFAULT_FILE, self.directory + DEFAULT_FILE), ("/run/secrets/pg", self.directory + "/run/secrets/pg"),
+                (DEFAULT_FILE, self.directory + DEFAULT_FILE), ("/run/secrets/", self.directory + "/run/secrets/"),
                 ("/usr/local/bin/print-token", self.directory + "/bin/print-token"),
                 ("/var/lib/outboxd/", self.directory + "/"))
 

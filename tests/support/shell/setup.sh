@@ -51,14 +51,15 @@ setup_consumer() {
     setup_apt
 }
 
-# Prometheus and promtool, unpacked and not installed: Debian's package would start a server on all interfaces.
-setup_prometheus() {
-    command -v promtool prometheus >/dev/null && return 0
-    [ -x "$OUTBOXD_CACHE/prometheus/usr/bin/promtool" ] && return 0
-    local scratch
-    mkdir -p "$OUTBOXD_CACHE" && scratch=$(mktemp -d "$OUTBOXD_CACHE/.prometheus-XXXXXX") && chmod 755 "$scratch" || return 1
-    if (cd "$scratch" && { apt-get -q download prometheus || { setup_as_root apt-get -q update && apt-get -q download prometheus; }; } &&
-        dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) && mv -T "$scratch" "$OUTBOXD_CACHE/prometheus"; then
+# Programs of Debian that are unpacked into the cache and not installed: their packages would start servers.
+setup_unpacked() { # PROGRAM PACKAGE...: below $OUTBOXD_CACHE under the name of the first package
+    local program=$1 scratch
+    shift
+    command -v "$program" >/dev/null && return 0
+    [ -d "$OUTBOXD_CACHE/$1" ] && return 0
+    mkdir -p "$OUTBOXD_CACHE" && scratch=$(mktemp -d "$OUTBOXD_CACHE/.$1-XXXXXX") && chmod 755 "$scratch" || return 1
+    if (cd "$scratch" && { apt-get -q download "$@" || { setup_as_root apt-get -q update && apt-get -q download "$@"; }; } &&
+        for package in *.deb; do dpkg-deb -x "$package" . || exit 1; done && rm -f ./*.deb) && mv -T "$scratch" "$OUTBOXD_CACHE/$1"; then
         return 0
     fi
     rm -rf "$scratch"
@@ -69,7 +70,8 @@ setup_as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 setup_machine() {
     setup_apt || return 1
-    setup_prometheus || return 1
+    setup_unpacked promtool prometheus || return 1
+    setup_unpacked pgbouncer pgbouncer libc-ares2 || return 1
     setup_consumer || return 1
     (cd tests && "$python" -c 'from support import fetch; [fetch.kafka_archive(make=True, version=v) for v in fetch.KAFKA_VERSIONS.values()]') || return 1
     echo "note: packages, Kafka $(cd tests && "$python" -c 'from support import fetch; print(fetch.KAFKA_VERSION)') and consumer in place"
