@@ -57,20 +57,19 @@ void dsn_problem_free(DsnProblem *problem);
 /** Checks keys and values as far as libpq would without a server. */
 Status dsn_check(const Dsn *dsn, DsnProblem *ret_problem);
 
-/** What a command without a configuration connects to: `given`, or OUTBOXD_DATABASE_DSN with
- * OUTBOXD_DATABASE_PASSWORD or OUTBOXD_DATABASE_PASSWORD_FILE. *ret_dsn is NULL when there is none
- * of these, else the caller frees it. */
+/** What a command without a configuration connects to: `given`, or else OUTBOXD_DATABASE_DSN; with
+ * the password of OUTBOXD_DATABASE_PASSWORD or OUTBOXD_DATABASE_PASSWORD_FILE if it has none.
+ * *ret_dsn is NULL when there is none of these, else the caller frees it. */
 Status dsn_of_command(const char *given, char *const *environment, char **ret_dsn,
                       DsnProblem *ret_problem);
 
-/** The program that prints the password for it: OUTBOXD_DATABASE_PASSWORD_COMMAND, which goes with
- * OUTBOXD_DATABASE_DSN and not with `given`. *ret_command is NULL when there is none, else the
- * caller frees it. */
+/** The program that prints the password for it: OUTBOXD_DATABASE_PASSWORD_COMMAND, unless `given`
+ * has a password. *ret_command is NULL when there is none, else the caller frees it. */
 Status dsn_password_command(const char *given, char *const *environment, char **ret_command,
                             DsnProblem *ret_problem);
+
 /** True when OUTBOXD_DATABASE_POOLER says that a pooler in between pools sessions. */
 bool dsn_pooler_of_command(char *const *environment);
-
 
 /** True when the text holds a password as it is, not as a reference. */
 bool dsn_holds_password(const char *text);

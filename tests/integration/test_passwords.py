@@ -96,6 +96,32 @@ def test_migrate_takes_the_password_of_the_environment(database, odd, tmp_path):
         outboxd("migrate", "--status", env={**dsn, **more}, expect=0)
 
 
+def test_migrate_takes_it_for_a_string_of_the_command_line_as_well(database, odd, tmp_path):
+    odd("it's 100% odd")
+    file = tmp_path / "pw"
+    file.write_text("it's 100% odd\n")
+    dsn = f"postgresql://{ROLE}@127.0.0.1:{database.server.port}/{database.name}"
+    for more in ({"OUTBOXD_DATABASE_PASSWORD": "it's 100% odd"}, {"OUTBOXD_DATABASE_PASSWORD_FILE": str(file)}):
+        outboxd("migrate", "--dsn", dsn, "--status", env=more, expect=0)
+    # A string with a password of its own says all there is to say.
+    for name in ("OUTBOXD_DATABASE_PASSWORD", "OUTBOXD_DATABASE_PASSWORD_FILE", "OUTBOXD_DATABASE_PASSWORD_COMMAND"):
+        outboxd("migrate", "--dsn", database.dsn(OWNER), "--status", env={name: "/bin/false"}, expect=0)
+
+
+def test_what_is_wrong_with_a_password_of_the_environment_names_the_variable(database):
+    def said(**variables):
+        done = outboxd("migrate", "--dsn", "host=db user=x", "--status", env=variables, expect=1)
+        return done.stdout + done.stderr
+    text = said(OUTBOXD_DATABASE_PASSWORD="x", OUTBOXD_DATABASE_PASSWORD_FILE="/y")
+    assert "OUTBOXD_DATABASE_PASSWORD, OUTBOXD_DATABASE_PASSWORD_FILE give the password twice" in text and "unset all of them but one" in text
+    text = said(OUTBOXD_DATABASE_PASSWORD_FILE="/nowhere/pw")
+    assert "/nowhere/pw" in text and "correct OUTBOXD_DATABASE_PASSWORD_FILE" in text
+    text = said(OUTBOXD_DATABASE_PASSWORD="${env:NOT_SET_AT_ALL}")
+    assert "NOT_SET_AT_ALL" in text and "correct OUTBOXD_DATABASE_PASSWORD" in text
+    text = said(OUTBOXD_DATABASE_PASSWORD_COMMAND="aws rds")
+    assert "is no command" in text and "into OUTBOXD_DATABASE_PASSWORD_COMMAND" in text and "host=db dbname" not in text
+
+
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_the_relay_and_its_walsender_connect_with_it(relay, kafka, database, prefix, odd, tmp_path, capture):
     topic = kafka.create_topic(f"{prefix}.order")

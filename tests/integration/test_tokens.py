@@ -192,7 +192,8 @@ def test_all_commands_take_the_password_of_the_program_with_an_empty_environment
     assert "no unpublished events" in bare("status", "-c", path, expect=70)   # no relay runs: what the database knows
     dsn = database.dsn(role.name)
     assert "applied" in bare("migrate", "--status", env=[f"OUTBOXD_DATABASE_DSN={dsn}", f"OUTBOXD_DATABASE_PASSWORD_COMMAND={program.command}"])
-    assert program.runs() >= 6
+    assert "applied" in bare("migrate", "--dsn", dsn, "--status", env=[f"OUTBOXD_DATABASE_PASSWORD_COMMAND={program.command}"])
+    assert program.runs() >= 7
 
 
 def test_a_command_names_the_program_that_fails(kafka, database, role, program, tmp_path):
