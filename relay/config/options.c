@@ -152,15 +152,16 @@ static const Option OPTIONS[] = {
     {AT_CONFIG("database.password_command", STRING, database.password_command), .fallback = "",
      .max = 4096,
      .help =
-         "A program that prints the password, for tokens that end after some minutes. The first "
+         "A program that prints the password, for tokens that expire after some minutes. The first "
          "word is its absolute path. Blanks separate words; '...' and \"...\" keep them. No "
          "shell reads the text, and nothing in it is expanded. It prints the password in one "
          "line, or a JSON object with token and expires_in. outboxd runs it when it connects "
-         "and has no password whose life is long enough. Other users can see its arguments."},
+         "and has no password that is valid for long enough. Other users can see its arguments."},
     {AT_CONFIG("database.password_lifetime", DURATION, database.password_lifetime_ms),
      .fallback = "10min", .min = 1 * SECOND, .max = 30 * DAY,
-     .help = "How long a password of password_command can be used if the program does not say. "
-             "When three quarters of its life are over, the next connection fetches a new one."},
+     .help =
+         "How long a password of password_command can be used if the program does not say. "
+         "When three quarters of its lifetime are over, the next connection fetches a new one."},
     {AT_CONFIG("database.password_timeout", DURATION, database.password_timeout_ms),
      .fallback = "30s", .min = 100 * MS, .max = 10 * MINUTE,
      .help = "How long password_command may run. Then outboxd kills it, with the processes that it "
@@ -201,7 +202,7 @@ static const Option OPTIONS[] = {
     {AT_CONFIG("kafka.oauth_lifetime", DURATION, kafka.oauth_lifetime_ms), .fallback = "10min",
      .min = 1 * SECOND, .max = 30 * DAY,
      .help = "How long a token of oauth_command can be used if neither the program nor the token "
-             "says. outboxd fetches a new one when four fifths of its life are over."},
+             "says. outboxd fetches a new one when four fifths of its lifetime are over."},
     {AT_CONFIG("kafka.oauth_timeout", DURATION, kafka.oauth_timeout_ms), .fallback = "30s",
      .min = 100 * MS, .max = 10 * MINUTE,
      .help =

@@ -123,7 +123,7 @@ static void token_note_success(Token *token, TokenJob *job)
     token_pause_brought(token->pause, job->begun.monotonic_us);
     log_write(LOG_DEBUG, NULL, CODE_TOKEN_FETCHED,
               LOG_FIELDS(log_text("option", token->options->option),
-                         log_number("life_seconds", (long long)(life_us / 1000000)),
+                         log_number("lifetime_seconds", (long long)(life_us / 1000000)),
                          log_text("stderr", job->said)),
               "the command printed a new secret");
 }
@@ -139,13 +139,13 @@ static void token_judge_life(const Token *token, TokenJob *job)
     }
     if (life_us < least_us) {
         error_set(&job->error, CODE_TOKEN_OUTPUT_INVALID,
-                  life_us < 0 ? "printed a secret that ended %lld s ago by this machine's clock"
-                              : "printed a secret that ends at once (in %lld s)",
+                  life_us < 0 ? "printed a secret that expired %lld s ago by this machine's clock"
+                              : "printed a secret that expires at once (in %lld s)",
                   (long long)(life_us < 0 ? -life_us : life_us) / 1000000);
     } else if (life_us - took_us < (int64_t)LEFT_MIN_MS * 1000) {
         error_set(&job->error, CODE_TOKEN_OUTPUT_INVALID,
-                  "printed a secret that had ended, or was about to end, when the program did: its "
-                  "life is %lld ms, and the program took %lld ms",
+                  "printed a secret that had expired, or was about to, when the program ended: its "
+                  "lifetime is %lld ms, and the program took %lld ms",
                   (long long)life_us / 1000, (long long)took_us / 1000);
     }
 }
@@ -166,7 +166,7 @@ static void token_explain(const Token *token, Error *err)
     error_copy(err, token_pause_error(token->pause));
     if (err->class == ERROR_NONE) { /* we slept: it was good when it came */
         error_set_as(err, ERROR_RETRY, token->options->exit_code, CODE_TOKEN_OUTPUT_INVALID,
-                     "%s printed a secret that has ended since", token->options->option);
+                     "%s printed a secret that has expired since", token->options->option);
     }
 }
 

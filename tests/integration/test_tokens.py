@@ -93,7 +93,7 @@ BROKEN = {
     "prints nothing": ("true", "printed nothing"),
     "prints too much": ("while :; do echo hush-hush-hush-hush-hush-hush-hush; done", "printed more than 64 KiB"),
     "prints two lines": ("echo hush-hush; echo hush-hush", "printed several lines"),
-    "prints what is over": ("""echo '{"token": "hush-hush", "expires_at": 1000000000}'""", "ended .* ago"),
+    "prints what is over": ("""echo '{"token": "hush-hush", "expires_at": 1000000000}'""", "expired .* ago"),
     "hangs": ("exec sleep 600", "had not ended after 1000 ms"),
 }
 

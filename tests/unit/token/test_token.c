@@ -360,7 +360,7 @@ Test(token, a_run_that_takes_as_long_as_the_life_it_brings_is_a_failure_with_a_b
             wait_for(&answers[i]);
         }
         cr_assert_eq(answers[i].code, CODE_TOKEN_OUTPUT_INVALID);
-        cr_assert_not_null(strstr(answers[i].message, "about to end, when the program did"), "%s",
+        cr_assert_not_null(strstr(answers[i].message, "had expired, or was about to"), "%s",
                            answers[i].message);
     }
     ask_and_wait(&answers[0]);
