@@ -13,7 +13,7 @@ from support import container, manifests, tools
 from support.common import eventually, free_port
 from support.consume import wait_for_records
 from support.postgres import PASSWORDS, RELAY
-from support.relay import ROOT
+from support.relay import ROOT, outboxd
 
 FOLDER = os.path.join(ROOT, "packaging", "kubernetes")
 CHART = os.path.join(ROOT, "packaging", "helm", "outboxd")
@@ -136,6 +136,17 @@ def test_the_chart_makes_the_least_by_default_and_refuses_what_it_does_not_know(
     for wrong in ("replica=3", "monitor.address=127.0.0.1", "user=0", "replicas=0"):
         done = subprocess.run([tools.helm(), "template", "x", CHART, "--kube-version", tools.KUBERNETES, "--set", wrong], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert done.returncode != 0 and "schema" in done.stderr, f"{wrong}: {done.stderr}"
+
+
+def test_the_notes_name_what_comes_before_the_first_event():
+    """The outbox and the topics: with commands and flags that the program has."""
+    with open(os.path.join(CHART, "templates", "NOTES.txt"), encoding="utf-8") as f:
+        notes = f.read()
+    assert re.search(r"^ +outboxd migrate --dsn ", notes, re.M) and "/usr/bin/outboxd check --create-topics --partitions 3" in notes
+    for command in ("migrate", "check"):
+        flags = set(re.findall(rf"outboxd {command} (.*)", notes)[0].split()) & {"--dsn", "--create-topics", "--partitions"}
+        text = outboxd("help", command, expect=0).stdout
+        assert flags and all(flag in text for flag in flags)
 
 
 def test_versions_are_those_of_the_program():
