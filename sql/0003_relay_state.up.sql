@@ -42,10 +42,10 @@ CREATE TABLE @schema@.publisher (
     writes     bigint      NOT NULL DEFAULT 0,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 10);
-COMMENT ON TABLE @schema@.publisher IS 'outboxd: the relay that last published from each outbox table that is polled; only the relay writes it';
+COMMENT ON TABLE @schema@.publisher IS 'outboxd: the pipeline that last took each outbox table, by polling or from the WAL, except with on_publish = "keep"; written when a relay takes the table, before it publishes, also at a start that stops then';
 COMMENT ON COLUMN @schema@.publisher.table_id IS 'the outbox table; regclass, so that a restored dump names the restored table';
 COMMENT ON COLUMN @schema@.publisher.table_name IS 'the name in the configuration; another table_id under the same name means that the table was renamed and created again';
-COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that last published';
+COMMENT ON COLUMN @schema@.publisher.generation IS 'random number of the relay that last took the table';
 COMMENT ON COLUMN @schema@.publisher.writes IS 'increased by each new owner and by each mark; together with generation, it identifies a history of the server';
 
 CREATE TABLE @schema@.dead_letter (

@@ -176,3 +176,17 @@ def test_new_slot_without_a_gap_loses_and_repeats_nothing(wal_relay, kafka, data
     wal.wait_confirmed()
     assert len(read_topics(kafka.brokers, topic)) == 3
     two.stop()
+
+
+def test_a_start_that_stops_at_a_gap_has_noted_that_it_took_the_table(wal_relay, database, wal):
+    """As the comment of outbox.publisher says: its row tells who took the table last, which may be more than who published."""
+    one = wal_relay().start()
+    wal.wait_active()
+    one.stop()
+    wal.drop_slot()
+    database.execute("DELETE FROM outbox.publisher")
+    one.start(wait_ready=False)
+    assert one.wait_exit() == 4
+    assert database.scalar("SELECT pipeline FROM outbox.publisher") == "orders"
+    comment = database.scalar("SELECT obj_description('outbox.publisher'::regclass)")
+    assert "by polling or from the WAL" in comment and "also at a start that stops then" in comment
