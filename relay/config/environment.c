@@ -78,10 +78,49 @@ static const Option *environment_option(const char *name)
     return NULL;
 }
 
+/* What no variable can say, under the names that somebody would give it. */
+typedef struct FileOnly {
+    const char *prefix;
+    const char *path;
+    const char *remedy;
+} FileOnly;
+
+static const FileOnly FILE_ONLY[] = {
+    {"OUTBOXD_PIPELINE_ROUTES", "routes",
+     "write the pipeline and its routes into a configuration file; without routes, "
+     "OUTBOXD_PIPELINE_TOPIC says where all events go"},
+    {"OUTBOXD_PIPELINE_MAPPINGS", "mappings", "write the pipeline into a configuration file"},
+    {"OUTBOXD_PIPELINES", "pipelines",
+     "write a configuration file; OUTBOXD_PIPELINE_* are the options of the one pipeline of a "
+     "start "
+     "without a file"},
+    {"OUTBOXD_KAFKA_PROPERTIES", "kafka.properties",
+     "give each property a variable, such as OUTBOXD_KAFKA_PROPERTY_COMPRESSION_TYPE=lz4"},
+};
+
+static const FileOnly *environment_file_only(const char *name)
+{
+    for (size_t i = 0; i < sizeof(FILE_ONLY) / sizeof(FILE_ONLY[0]); i++) {
+        size_t length = strlen(FILE_ONLY[i].prefix);
+        if (environment_has(name, FILE_ONLY[i].prefix) &&
+            (name[length] == '\0' || (name[length] == '_' && environment_has(name, PIPELINE)))) {
+            return &FILE_ONLY[i];
+        }
+    }
+    return NULL;
+}
+
 static void environment_apply(Load *load, const char *name, const char *value, bool has_file)
 {
     const Option *option = environment_option(name);
-    if (environment_has(name, PROPERTY) && name[strlen(PROPERTY)] != '\0') {
+    const FileOnly *file_only = environment_file_only(name);
+    if (file_only != NULL) {
+        bool ignored = has_file && environment_has(name, PIPELINE);
+        problems_add(load->problems, ignored, name,
+                     ignored ? "set the option in the file" : file_only->remedy,
+                     "%s\"%s\" cannot be given by an environment variable",
+                     ignored ? "ignored: " : "", file_only->path);
+    } else if (environment_has(name, PROPERTY) && name[strlen(PROPERTY)] != '\0') {
         environment_property(load, name, value);
     } else if (option == NULL) {
         environment_unknown(load, name);
