@@ -12,10 +12,11 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+/* Read by every thread, and changed by a reload. */
 static struct {
-    LogFormat format;
-    LogLevel least;
-} log_settings = {.format = LOG_FORMAT_LOGFMT, .least = LOG_INFO};
+    _Atomic LogFormat format;
+    _Atomic LogLevel least;
+} log_settings = {LOG_FORMAT_LOGFMT, LOG_INFO};
 
 static const char *const LEVEL_NAMES[] = {"debug", "info", "warn", "error"};
 static const int LEVEL_PRIORITIES[] = {7, 6, 4, 3}; /* syslog(3) */

@@ -209,6 +209,7 @@ void groups_free(Groups **groups)
     if (old->helper != 0) {
         free(groups_end_helper(old));
     }
+    groups_shown_clear(old->shown); /* who comes after it may look at others */
     groups_shown_free(&old->shown);
     groups_trouble_free(&old->trouble);
     free(old);

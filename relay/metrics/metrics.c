@@ -250,6 +250,14 @@ Histogram *metrics_histogram(Metrics *metrics, const char *name, const char *hel
     return &series->value.histogram;
 }
 
+static void family_remove(Family *family, size_t at)
+{
+    free(family->series[at]->labels);
+    free(family->series[at]);
+    family->count--;
+    memmove(&family->series[at], &family->series[at + 1], (family->count - at) * sizeof(Series *));
+}
+
 void metrics_remove(Metrics *metrics, const char *name, ...)
 {
     Label labels[LABELS_MAX];
@@ -267,11 +275,34 @@ void metrics_remove(Metrics *metrics, const char *name, ...)
     metrics_label_text(labels, label_count, false, &text);
     at = metrics_search((void *const *)family->series, family->count, text_string(&text), &found);
     if (found) {
-        free(family->series[at]->labels);
-        free(family->series[at]);
-        family->count--;
-        memmove(&family->series[at], &family->series[at + 1],
-                (family->count - at) * sizeof(Series *));
+        family_remove(family, at);
+    }
+}
+
+/* Values are escaped: a '"' in the text of labels ends one. */
+static bool labels_have(const char *labels, const char *label)
+{
+    size_t length = strlen(label);
+    for (const char *at = labels; (at = strstr(at, label)) != NULL; at += length) {
+        if ((at == labels || at[-1] == ',') && (at[length] == ',' || at[length] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void metrics_remove_labelled(Metrics *metrics, const char *label, const char *value)
+{
+    Label labels[1] = {{.name = label, .value = value}};
+    AUTO_BUFFER text = TEXT_EMPTY;
+    metrics_label_text(labels, 1, false, &text);
+    for (size_t i = 0; i < metrics->count; i++) {
+        Family *family = metrics->families[i];
+        for (size_t j = family->count; j > 0; j--) {
+            if (labels_have(family->series[j - 1]->labels, text_string(&text))) {
+                family_remove(family, j - 1);
+            }
+        }
     }
 }
 

@@ -47,6 +47,9 @@ Histogram *metrics_histogram(Metrics *metrics, const char *name, const char *hel
  */
 void metrics_remove(Metrics *metrics, const char *name, ...) __attribute__((sentinel));
 
+/** The same for every series, of whatever name, with this label. */
+void metrics_remove_labelled(Metrics *metrics, const char *label, const char *value);
+
 /** Before each exposition `collect(arg)` is called, to compute gauges such as ages; collectors are
  * called in the order in which they were added. */
 void metrics_on_collect(Metrics *metrics, void (*collect)(void *arg), void *arg);

@@ -83,6 +83,18 @@ static uint64_t ring_sum(Ring *ring, int64_t now_s, int64_t seconds)
     return sum;
 }
 
+void objective_aim(Objective *objective, Metrics *metrics, int64_t lag_ms, double target)
+{
+    objective->lag_seconds = (double)lag_ms / 1e3;
+    objective->target = target;
+    *metrics_gauge(metrics, "outboxd_lag_objective_seconds",
+                   "The highest acceptable lag (monitor.lag_objective).", NULL) =
+        objective->lag_seconds;
+    *metrics_gauge(metrics, "outboxd_lag_target_ratio",
+                   "Share of seconds in which the lag should be within the objective.", NULL) =
+        target;
+}
+
 Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms, double target)
 {
     static const struct {
@@ -91,8 +103,6 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
     } RINGS[RING_COUNT] = {
         {FINE_WIDTH_S, FINE_COUNT}, {COARSE_WIDTH_S, COARSE_COUNT}, {BUDGET_WIDTH_S, BUDGET_COUNT}};
     Objective *objective = x_calloc(1, sizeof(*objective));
-    objective->lag_seconds = (double)lag_ms / 1e3;
-    objective->target = target;
     objective->last_s = -1;
     for (size_t i = 0; i < RING_COUNT; i++) {
         objective->rings[i] = (Ring){.width_s = RINGS[i].width_s,
@@ -100,12 +110,7 @@ Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms,
                                      .newest = -1,
                                      .late = x_calloc((size_t)RINGS[i].count, sizeof(uint16_t))};
     }
-    *metrics_gauge(metrics, "outboxd_lag_objective_seconds",
-                   "The highest acceptable lag (monitor.lag_objective).", NULL) =
-        objective->lag_seconds;
-    *metrics_gauge(metrics, "outboxd_lag_target_ratio",
-                   "Share of seconds in which the lag should be within the objective.", NULL) =
-        target;
+    objective_aim(objective, metrics, lag_ms, target);
     objective->late_seconds = metrics_counter(metrics, "outboxd_lag_late_seconds_total",
                                               "Seconds in which the lag was above the objective.",
                                               "pipeline", pipeline, NULL);

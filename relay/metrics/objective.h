@@ -34,6 +34,9 @@ typedef struct Objective Objective;
 Objective *objective_new(Metrics *metrics, const char *pipeline, int64_t lag_ms, double target);
 void objective_free(Objective **objective);
 
+/** Another lag and target from now on; the seconds of before stay as they were judged. */
+void objective_aim(Objective *objective, Metrics *metrics, int64_t lag_ms, double target);
+
 /** Notes the lag of the second that holds now_us (monotonic); NAN: not known, nothing is noted. A
  * second call within the same second is ignored. After a pause of the loop the seconds in which
  * the oldest event was already late are noted, too, up to OBJECTIVE_GAP_SECONDS_MAX. */
