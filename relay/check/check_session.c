@@ -44,7 +44,7 @@ PgSession *check_connect(Check *check, bool replication)
     AUTO_ERROR err = {0};
     if (pg_session_open(
             &(PgSessionOptions){
-                .dsn = replication ? config_replication_dsn(config) : config->database.dsn,
+                .dsn = replication ? *config_replication_dsn(config) : config->database.dsn,
                 .pooled = config->database.pooler == POOLER_SESSION,
                 .application_name = name,
                 .connect_timeout_ms = config->database.connect_timeout_ms,

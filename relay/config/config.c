@@ -124,8 +124,8 @@ bool config_has_sink(const Config *config, SinkKind sink)
     return false;
 }
 
-const char *config_replication_dsn(const Config *config)
+char *const *config_replication_dsn(const Config *config)
 {
     const DatabaseConfig *database = &config->database;
-    return *database->replication_dsn != '\0' ? database->replication_dsn : database->dsn;
+    return *database->replication_dsn != '\0' ? &database->replication_dsn : &database->dsn;
 }

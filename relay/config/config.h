@@ -239,5 +239,5 @@ void config_free(Config **config);
 
 /** Whether a pipeline writes there. */
 bool config_has_sink(const Config *config, SinkKind sink);
-/** What replication connections are given. */
-const char *config_replication_dsn(const Config *config);
+/** Where what replication connections are given stands. */
+char *const *config_replication_dsn(const Config *config);

@@ -24,8 +24,8 @@ typedef struct PgConn PgConn;
 
 typedef struct PgConnOptions {
     struct event_base *base;
-    Worker *worker; /* for name look-ups and cancel requests */
-    const char *dsn;
+    Worker *worker;   /* for name look-ups and cancel requests */
+    char *const *dsn; /* read at each attempt to connect: the password in it may change */
     const char *application_name;
     int64_t connect_timeout_ms;
     int64_t silence_timeout_ms; /* no byte from the server for so long during a query: lost */

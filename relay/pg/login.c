@@ -113,7 +113,7 @@ PgLogin *pg_login_begin(const PgConnOptions *options, const PgLoginEvents *event
     login->events = *events;
     login->worker = options->worker;
     login->replication = options->replication;
-    login->dsn = x_strdup(options->dsn);
+    login->dsn = x_strdup(*options->dsn);
     login->application_name = x_strdup(options->application_name);
     snprintf(login->tcp_user_timeout, sizeof(login->tcp_user_timeout), "%lld",
              (long long)options->tcp_user_timeout_ms);

@@ -439,7 +439,7 @@ Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
     w->conn =
         pg_conn_new(&(PgConnOptions){.base = options->base,
                                      .worker = options->worker,
-                                     .dsn = config->database.dsn,
+                                     .dsn = &config->database.dsn,
                                      .pooled = config->database.pooler == POOLER_SESSION,
                                      .application_name = w->application_name,
                                      .connect_timeout_ms = config->database.connect_timeout_ms,

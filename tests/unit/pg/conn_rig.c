@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static char dsn_text[] = "host=db user=relay";
+static char *const DSN = dsn_text;
+
 ConnRig at;
 
 static void on_worker(evutil_socket_t fd, short what, void *arg)
@@ -97,7 +100,7 @@ static void begin(void)
     event_add(at.worker_io, NULL);
     at.options = (PgConnOptions){.base = at.base,
                                  .worker = at.worker,
-                                 .dsn = "host=db user=relay",
+                                 .dsn = &DSN,
                                  .application_name = "shop/orders",
                                  .connect_timeout_ms = 60000,
                                  .silence_timeout_ms = 60000,

@@ -13,6 +13,9 @@
 #include "stub/libpq.h"
 #include "token/token.h"
 
+static char dsn_text[] = "host=db user=relay";
+static char *const DSN = dsn_text;
+
 enum { WAIT_US = 60000000 };
 
 static struct {
@@ -76,7 +79,7 @@ static void open_with(const char *command, int64_t connect_timeout_ms)
     token_attach_all(at.base);
     at.conn = pg_conn_new(&(PgConnOptions){.base = at.base,
                                            .worker = at.worker,
-                                           .dsn = "host=db user=relay",
+                                           .dsn = &DSN,
                                            .application_name = "shop/orders",
                                            .connect_timeout_ms = connect_timeout_ms,
                                            .silence_timeout_ms = 60000,

@@ -6,6 +6,9 @@
 #include "pg/sqlstate.h"
 #include "stub/libpq.h"
 
+static char dsn_text[] = "";
+static char *const DSN = dsn_text;
+
 /* Appendix A of PostgreSQL's documentation, as far as a relay can meet it. */
 static const struct {
     const char *state;
@@ -104,7 +107,7 @@ Test(sqlstate, each_code_says_what_to_do, .timeout = 20)
     event_add(io, NULL);
     at.conn = pg_conn_new(&(PgConnOptions){.base = at.base,
                                            .worker = at.worker,
-                                           .dsn = "",
+                                           .dsn = &DSN,
                                            .application_name = "x",
                                            .connect_timeout_ms = 10000,
                                            .silence_timeout_ms = 10000,

@@ -6,6 +6,9 @@
 #include "base/memory.h"
 #include "rows/mark_sql.h"
 
+static char dsn_text[] = "host=db";
+static char *const DSN = dsn_text;
+
 enum { NEVER_MS = 3600000 };
 
 MarkerRig rig;
@@ -403,7 +406,7 @@ void marker_rig_begin(void)
     cr_assert_eq(table_new(&rig.pipeline, &rig.table, &rig.error), OK);
     rig.conn = pg_conn_new(&(PgConnOptions){.base = rig.base,
                                             .worker = rig.worker,
-                                            .dsn = "host=db",
+                                            .dsn = &DSN,
                                             .application_name = "outboxd",
                                             .connect_timeout_ms = 60000,
                                             .silence_timeout_ms = 60000,
