@@ -7,6 +7,7 @@
 #include "migrate/migrate.h"
 #include "pg/result.h"
 #include "rows/companion.h"
+#include "rows/unread.h"
 
 enum { SERVER_VERSION_MIN = 130000 };
 
@@ -165,8 +166,38 @@ static PGresult *check_emit_limit(Check *check, const PreconditionLook *look)
     return r;
 }
 
+/* Slots of pipelines that are not in the configuration any more, or have another one. */
+static void check_unread_slots(Check *check, const char *position_table)
+{
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    unread_add_query(check->config, position_table, &sql);
+    PGresult *r = check_query(check, "unread slots", sql.data, 0, NULL);
+    for (int i = 0; r != NULL && i < PQntuples(r); i++) {
+        const char *slot = pg_field(r, i, "slot");
+        AUTO_TEXT remedy = x_format(
+            "if no other relay is to read it: SELECT pg_drop_replication_slot('%s');", slot);
+        check_warning(check, "database", remedy,
+                      "SLOT_UNREAD: slot \"%s\" of pipeline \"%s\" is read by no pipeline of this "
+                      "configuration and by no client; it retains %s of WAL",
+                      slot, pg_field(r, i, "unread_by"), pg_field(r, i, "shown"));
+    }
+    PQclear(r);
+}
+
+static bool check_reads_position(const PreconditionLook *look)
+{
+    bool reads = look->position[0] != '\0';
+    for (size_t i = 0; i < look->fault_count; i++) {
+        ErrorCode code = look->faults[i].error.code;
+        reads = reads && code != CODE_RIGHT_POSITION && code != CODE_RIGHT_USAGE &&
+                code != CODE_ROW_SECURITY;
+    }
+    return reads;
+}
+
 static void check_pipelines(Check *check)
 {
+    char position_table[PRECONDITION_NAME_MAX] = "";
     bool backlog = check->problems->errors == 0 || check->code != EXIT_POSTGRES;
     for (size_t i = 0; i < check->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &check->config->pipelines[i];
@@ -184,8 +215,14 @@ static void check_pipelines(Check *check)
             check_backlog(check, pipeline, &look);
         }
         check->emit_bytes = 0;
+        if (check_reads_position(&look)) {
+            memcpy(position_table, look.position, sizeof(position_table));
+        }
         PQclear(limit);
         precondition_release(&look);
+    }
+    if (position_table[0] != '\0') {
+        check_unread_slots(check, position_table);
     }
 }
 

@@ -423,6 +423,7 @@ static void watched_release(Watched *p)
     free(p->facts);
     free(p->pause_table);
     free(p->dead_letter);
+    free(p->position);
 }
 
 Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
@@ -435,6 +436,7 @@ Status watch_new(const WatchOptions *options, Watch **ret_watch, Error *err)
     w->server = x_calloc(1, sizeof(*w->server));
     w->turn = x_calloc(1, sizeof(*w->turn));
     w->trouble = watch_trouble_new(copy);
+    w->unread = watch_unread_new(options->metrics);
     w->application_name = x_format("%s/watch", config->name);
     w->conn =
         pg_conn_new(&(PgConnOptions){.base = options->base,
@@ -498,6 +500,7 @@ void watch_free(Watch **watch)
     }
     free(w->pipelines);
     watch_trouble_free(&w->trouble);
+    watch_unread_free(&w->unread);
     error_clear(&w->turn->error);
     free(w->turn);
     free(w->server);

@@ -12,6 +12,7 @@
 #include "watch/watch_rows.h"
 #include "watch/watch_series.h"
 #include "watch/watch_trouble.h"
+#include "watch/watch_unread.h"
 
 /* A query that was slow is asked less often: at most this part of the time goes into it. */
 enum { SHARE_OF_TIME = 20 };
@@ -21,6 +22,7 @@ typedef struct Watched {
     OutboxTable *table;
     char *pause_table; /* quoted; NULL: there is none */
     char *dead_letter; /* likewise */
+    char *position;    /* likewise; NULL also when it may not be read */
     WatchFacts *facts;
     PreconditionLook *look; /* the last that was taken */
     Growth *growth;
@@ -77,6 +79,7 @@ struct Watch {
     WatchedServer *server;
     WatchTurn *turn;
     WatchTrouble *trouble;
+    WatchUnread *unread;
     bool looking;
     bool draining;
     bool stopped;

@@ -17,6 +17,7 @@
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "rows/companion.h"
+#include "rows/unread.h"
 #include "watch/fact.h"
 #include "watch/watch_internal.h"
 
@@ -38,7 +39,9 @@ static Watched *fact_pipeline(Watch *w, const PGresult *r, int row)
 
 static void add_names_query(const Watch *w, Text *sql)
 {
-    text_add(sql, "SELECT i.i, c.oid AS table_oid, z.sql AS pause, d.sql AS dead FROM (VALUES ");
+    text_add(sql, "SELECT i.i, c.oid AS table_oid, z.sql AS pause, d.sql AS dead, CASE WHEN"
+                  " has_schema_privilege(p.nsp, 'USAGE') AND has_table_privilege(p.oid, 'SELECT')"
+                  " THEN p.sql END AS position FROM (VALUES ");
     for (size_t i = 0; i < w->count; i++) {
         AUTO_TEXT table = ident_literal(w->pipelines[i].table->name);
         text_printf(sql, "%s(%zu, %s)", i > 0 ? ", " : "", i, table);
@@ -47,6 +50,7 @@ static void add_names_query(const Watch *w, Text *sql)
     companion_add_table("i.name", sql);
     companion_add(COMPANION_PAUSE, "z", sql);
     companion_add(COMPANION_DEAD_LETTER, "d", sql);
+    companion_add(COMPANION_POSITION, "p", sql);
 }
 
 static void keep_name(char **name, const char *value)
@@ -63,6 +67,7 @@ static void read_names(Watch *w, const PGresult *r)
             rows_set_table(p->rows, *fact(r, row, "table_oid") != '\0');
             keep_name(&p->pause_table, fact(r, row, "pause"));
             keep_name(&p->dead_letter, fact(r, row, "dead"));
+            keep_name(&p->position, fact(r, row, "position"));
         }
     }
 }
@@ -104,6 +109,37 @@ static void read_pauses(Watch *w, const PGresult *r)
 
 /* Slots and transactions. */
 
+static void add_slots_query(bool statistics, Text *sql)
+{
+    text_printf(sql,
+                ") SELECT p.i, s.active, s.wal_status, s.safe_wal_size,"
+                " pg_wal_lsn_diff(w.lsn, s.restart_lsn) AS retained,"
+                " pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn) AS confirmed_lag, %s AS spill"
+                " FROM p JOIN pg_replication_slots s ON s.slot_name = p.slot%s"
+                " CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+                " ELSE pg_current_wal_lsn() END AS lsn) w",
+                statistics ? "t.spill_bytes" : "NULL",
+                statistics ? " LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name"
+                           : "");
+}
+
+/* Of each table that keeps positions, once. */
+static void add_unread_query(const Watch *w, Text *sql)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        const char *position = w->pipelines[i].position;
+        bool asked = position == NULL;
+        for (size_t j = 0; !asked && j < i; j++) {
+            const char *other = w->pipelines[j].position;
+            asked = other != NULL && strcmp(other, position) == 0;
+        }
+        if (!asked) {
+            text_add(sql, "; ");
+            unread_add_query(w->options->config, position, sql);
+        }
+    }
+}
+
 static void add_server_query(const Watch *w, Text *sql)
 {
     text_add(sql,
@@ -124,19 +160,10 @@ static void add_server_query(const Watch *w, Text *sql)
                         slot);
         }
     }
-    if (slots == 0) {
-        return;
+    if (slots > 0) {
+        add_slots_query(statistics, sql);
     }
-    text_printf(sql,
-                ") SELECT p.i, s.active, s.wal_status, s.safe_wal_size,"
-                " pg_wal_lsn_diff(w.lsn, s.restart_lsn) AS retained,"
-                " pg_wal_lsn_diff(w.lsn, s.confirmed_flush_lsn) AS confirmed_lag, %s AS spill"
-                " FROM p JOIN pg_replication_slots s ON s.slot_name = p.slot%s"
-                " CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
-                " ELSE pg_current_wal_lsn() END AS lsn) w",
-                statistics ? "t.spill_bytes" : "NULL",
-                statistics ? " LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name"
-                           : "");
+    add_unread_query(w, sql);
 }
 
 static void read_slot(const Watched *p, const PGresult *r, int row)
@@ -182,6 +209,10 @@ static void read_server(Watch *w, const PGresult *r)
 {
     if (PQfnumber(r, "sees_all") >= 0 && PQntuples(r) == 1) {
         read_transactions(w, r);
+        return;
+    }
+    if (PQfnumber(r, "unread_by") >= 0) {
+        watch_unread_add(w->unread, r);
         return;
     }
     for (int row = 0; row < PQntuples(r); row++) {
@@ -248,6 +279,7 @@ bool watch_add_query(Watch *w, Text *sql)
 void watch_forget_server(Watch *w)
 {
     w->server->shown.oldest_transaction_seconds = NAN;
+    watch_unread_forget(w->unread);
     for (size_t i = 0; i < w->count; i++) {
         w->pipelines[i].facts->slot = (WatchSlot){.retained_wal_bytes = NAN,
                                                   .confirmed_lag_bytes = NAN,
