@@ -91,6 +91,16 @@ static void config_free_scope(OptionScope scope, void *base)
     }
 }
 
+void config_free_routes(RoutingConfig *routing)
+{
+    for (size_t i = 0; i < routing->rule_count; i++) {
+        config_free_scope(SCOPE_ROUTE, &routing->rules[i]);
+    }
+    free(routing->rules);
+    routing->rules = NULL;
+    routing->rule_count = 0;
+}
+
 void config_free(Config **config)
 {
     if (*config == NULL) {
@@ -98,10 +108,7 @@ void config_free(Config **config)
     }
     for (size_t i = 0; i < (*config)->pipeline_count; i++) {
         PipelineConfig *pipeline = &(*config)->pipelines[i];
-        for (size_t j = 0; j < pipeline->route.rule_count; j++) {
-            config_free_scope(SCOPE_ROUTE, &pipeline->route.rules[j]);
-        }
-        free(pipeline->route.rules);
+        config_free_routes(&pipeline->route);
         config_free_scope(SCOPE_PIPELINE, pipeline);
     }
     free((*config)->pipelines);
@@ -128,4 +135,14 @@ char *const *config_replication_dsn(const Config *config)
 {
     const DatabaseConfig *database = &config->database;
     return *database->replication_dsn != '\0' ? &database->replication_dsn : &database->dsn;
+}
+
+const PipelineConfig *config_pipeline(const Config *config, const char *name)
+{
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        if (strcmp(config->pipelines[i].name, name) == 0) {
+            return &config->pipelines[i];
+        }
+    }
+    return NULL;
 }

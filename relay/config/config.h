@@ -5,7 +5,8 @@
  * come from that table. Precedence: command line, then environment, then file, then default.
  *
  * All strings are owned by the Config and are never NULL unless said so. Durations are
- * milliseconds, sizes are bytes. Immutable after loading. */
+ * milliseconds, sizes are bytes. Immutable after loading, but for what a reload changes under a
+ * pipeline that goes on (change.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -241,3 +242,8 @@ void config_free(Config **config);
 bool config_has_sink(const Config *config, SinkKind sink);
 /** Where what replication connections are given stands. */
 char *const *config_replication_dsn(const Config *config);
+
+/** The pipeline of that name, or NULL. */
+const PipelineConfig *config_pipeline(const Config *config, const char *name);
+/** Releases the routes: there are none then. */
+void config_free_routes(RoutingConfig *routing);

@@ -74,6 +74,13 @@ bool option_environment(const Option *option, Text *ret_name)
     return true;
 }
 
+const char *option_reload(const Option *option)
+{
+    return (option->flags & OPTION_FIXED) != 0                                        ? "restart"
+           : (option->flags & OPTION_RELOADABLE) != 0 || option->scope == SCOPE_ROUTE ? "live"
+                                                                                      : "pipeline";
+}
+
 const char *option_scope_prefix(OptionScope scope)
 {
     static const char *const PREFIXES[SCOPE_COUNT] = {"", "pipelines.", "pipelines.routes."};

@@ -117,11 +117,12 @@ static const Option OPTIONS[] = {
      .help = "The name of this relay. It is the application_name in PostgreSQL, the client.id in "
              "Kafka, and the first part of ce_source. Letters, digits, '.', '_' and '-'."},
     {AT_CONFIG("on_failure", ENUM, on_failure), .fallback = "stop", .choices = ON_FAILURES,
+     .flags = OPTION_RELOADABLE,
      .help = "What the process does when a pipeline stops until an operator acts. \"stop\": the "
              "other pipelines continue, and the process exits when none is left. \"exit\": the "
              "process ends at once. The exit code is that of the first pipeline that stopped."},
     {AT_CONFIG("shutdown_timeout", DURATION, shutdown_timeout_ms), .fallback = "30s", .min = 0,
-     .max = HOUR,
+     .max = HOUR, .flags = OPTION_RELOADABLE,
      .help = "How long the relay waits after SIGTERM until the events in flight are acknowledged "
              "and marked. If draining takes longer, outboxd exits with code 5: no event is lost, "
              "and duplicates are possible."},
@@ -141,16 +142,17 @@ static const Option OPTIONS[] = {
              "as dsn; outboxd compares the two. Its form is that of dsn. The password options "
              "apply to both. Default: dsn."},
     {AT_CONFIG("database.password", STRING, database.password), .fallback = "", .max = 65536,
-     .flags = OPTION_SECRET,
+     .flags = OPTION_RELOADABLE | OPTION_SECRET,
      .help = "The password of the user in the connection string. No character needs quoting. Give "
              "it here, in password_file or in dsn, but only in one of them."},
     {AT_CONFIG("database.password_file", STRING, database.password_file), .fallback = "",
-     .max = 4096,
+     .max = 4096, .flags = OPTION_RELOADABLE,
      .help = "A file that holds only the password. One newline at its end is ignored. outboxd "
-             "reads the file at the start. A relative path starts from the folder of the "
+             "reads the file at the start and at each reload. A relative path starts from the "
+             "folder of the "
              "configuration file. Other users should not be able to read it."},
     {AT_CONFIG("database.password_command", STRING, database.password_command), .fallback = "",
-     .max = 4096,
+     .max = 4096, .flags = OPTION_FIXED,
      .help =
          "A program that prints the password, for tokens that expire after some minutes. The first "
          "word is its absolute path. Blanks separate words; '...' and \"...\" keep them. No "
@@ -158,12 +160,12 @@ static const Option OPTIONS[] = {
          "line, or a JSON object with token and expires_in. outboxd runs it when it connects "
          "and has no password that is valid for long enough. Other users can see its arguments."},
     {AT_CONFIG("database.password_lifetime", DURATION, database.password_lifetime_ms),
-     .fallback = "10min", .min = 1 * SECOND, .max = 30 * DAY,
+     .fallback = "10min", .min = 1 * SECOND, .max = 30 * DAY, .flags = OPTION_FIXED,
      .help =
          "How long a password of password_command can be used if the program does not say. "
          "When three quarters of its lifetime are over, the next connection fetches a new one."},
     {AT_CONFIG("database.password_timeout", DURATION, database.password_timeout_ms),
-     .fallback = "30s", .min = 100 * MS, .max = 10 * MINUTE,
+     .fallback = "30s", .min = 100 * MS, .max = 10 * MINUTE, .flags = OPTION_FIXED,
      .help = "How long password_command may run. Then outboxd kills it, with the processes that it "
              "has started."},
     {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
@@ -195,50 +197,54 @@ static const Option OPTIONS[] = {
      .help = "Whether the broker may create a missing topic with its own defaults when an event is "
              "published to it. We recommend outboxd check --create-topics instead."},
     {AT_CONFIG("kafka.oauth_command", STRING, kafka.oauth_command), .fallback = "", .max = 4096,
+     .flags = OPTION_FIXED,
      .help = "A program that prints a token for SASL/OAUTHBEARER, written and run like "
              "database.password_command. In JSON it may add principal and extensions. "
              "kafka.properties need security.protocol=sasl_ssl (or sasl_plaintext) and "
              "sasl.mechanisms=OAUTHBEARER."},
     {AT_CONFIG("kafka.oauth_lifetime", DURATION, kafka.oauth_lifetime_ms), .fallback = "10min",
-     .min = 1 * SECOND, .max = 30 * DAY,
+     .min = 1 * SECOND, .max = 30 * DAY, .flags = OPTION_FIXED,
      .help = "How long a token of oauth_command can be used if neither the program nor the token "
              "says. outboxd fetches a new one when four fifths of its lifetime are over."},
     {AT_CONFIG("kafka.oauth_timeout", DURATION, kafka.oauth_timeout_ms), .fallback = "30s",
-     .min = 100 * MS, .max = 10 * MINUTE,
+     .min = 100 * MS, .max = 10 * MINUTE, .flags = OPTION_FIXED,
      .help =
          "How long oauth_command may run. Then outboxd kills it, with the processes that it has "
          "started."},
 
     {AT_CONFIG("monitor.listen", STRING, monitor.listen), .fallback = "127.0.0.1:9480", .max = 255,
+     .flags = OPTION_FIXED,
      .help = "The address and port of /metrics, /livez, /readyz and /status. Use \"[::1]:9480\" "
              "for IPv6, \"0.0.0.0:9480\" for all interfaces (there is no authentication), or "
              "\"off\" for none."},
     {AT_CONFIG("monitor.interval", DURATION, monitor.interval_ms), .fallback = "5s", .min = 100,
-     .max = 10 * MINUTE,
+     .max = 10 * MINUTE, .flags = OPTION_RELOADABLE,
      .help = "How often the relay asks PostgreSQL about lag, slots, dead letters and long "
              "transactions."},
     {AT_CONFIG("monitor.lag_objective", DURATION, monitor.lag_objective_ms), .fallback = "5s",
-     .min = 1, .max = DAY,
+     .min = 1, .max = DAY, .flags = OPTION_RELOADABLE,
      .help = "The highest acceptable lag. The error budget, the burn rates and outboxd status "
              "--fail-if-late use it."},
     {AT_CONFIG("monitor.lag_target", STRING, monitor.lag_target), .fallback = "99.9%", .max = 16,
+     .flags = OPTION_RELOADABLE,
      .help = "The share of time in which the lag should be within lag_objective: a percentage "
              "above 0 and below 100."},
     {AT_CONFIG("monitor.consumer_groups", STRING_LIST, monitor.consumer_groups), .max = 255,
-     .example = "[ \"billing\", \"search-*\" ]",
+     .example = "[ \"billing\", \"search-*\" ]", .flags = OPTION_RELOADABLE,
      .help = "The consumer groups (globs) whose lag on the topics of this relay is shown. None by "
              "default. The relay's principal needs DESCRIBE on the groups and the topics."},
     {AT_CONFIG("monitor.groups_interval", DURATION, monitor.groups_interval_ms), .fallback = "15s",
-     .min = 100, .max = 10 * MINUTE,
+     .min = 100, .max = 10 * MINUTE, .flags = OPTION_RELOADABLE,
      .help = "How often the relay asks Kafka about consumer groups."},
 
     {AT_CONFIG("log.format", ENUM, log.format), .fallback = "logfmt", .choices = LOG_FORMATS,
+     .flags = OPTION_RELOADABLE,
      .help = "How log lines are written: as key=value pairs (\"logfmt\") or as JSON objects "
              "(\"json\")."},
     {AT_CONFIG("log.level", ENUM, log.level), .fallback = "info", .choices = LOG_LEVELS,
      .flags = OPTION_RELOADABLE, .help = "The lowest level of log lines that are written."},
     {AT_CONFIG("log.summary_interval", DURATION, log.summary_interval_ms), .fallback = "5m",
-     .min = 0, .max = DAY,
+     .min = 0, .max = DAY, .flags = OPTION_RELOADABLE,
      .help = "How often one line sums up what a pipeline has published, while it publishes or "
              "events wait. An idle pipeline writes one such line. \"0s\" turns it off."},
 
@@ -267,6 +273,7 @@ static const Option OPTIONS[] = {
          "one line of JSON; its reader may still lose it. \"null\": the record is discarded. Use "
          "the last two only to try things out, see allow_unstored."},
     {AT_PIPELINE("allow_unstored", BOOL, allow_unstored), .fallback = "false",
+     .flags = OPTION_RELOADABLE,
      .help =
          "Whether rows may be marked or deleted although sink = \"stdout\" or \"null\" does not "
          "store their records. If it is false, these sinks require on_publish = \"keep\"."},
@@ -292,15 +299,17 @@ static const Option OPTIONS[] = {
      .help = "With sink = \"file\": the relay also rotates the file at every multiple of this time "
              "(UTC), for example \"1h\" on the hour and \"1d\" at midnight. \"0s\": never."},
     {AT_PIPELINE("topic", TEMPLATE, route.topic), .fallback = "${aggregate_type}.events",
-     .max = 512,
+     .max = 512, .flags = OPTION_RELOADABLE,
      .help = "The topic of an event that no route matches. ${column} stands for the value of a "
              "column of the table, and $${ for a literal ${. If topic is empty, such an event is "
              "unrouted, see on_unrouted."},
     {AT_PIPELINE("key", TEMPLATE, route.key), .fallback = "${aggregate_id}", .max = 512,
+     .flags = OPTION_RELOADABLE,
      .help = "The key of the record. Events with the same key stay in order. Empty: no key."},
     {.scope = SCOPE_PIPELINE,
      .path = "routes",
      .type = OPTION_GROUPS,
+     .flags = OPTION_RELOADABLE,
      .help = "Routes are tried in the order of this file. The first whose conditions all match "
              "wins. If none does, the pipeline's topic and key apply."},
     {AT_PIPELINE("on_publish", ENUM, outbox.on_publish), .fallback = "mark",
@@ -310,32 +319,35 @@ static const Option OPTIONS[] = {
              "leaves it "
              "unchanged."},
     {AT_PIPELINE("retain", DURATION, outbox.retain_ms), .fallback = "forever", .min = SECOND,
-     .max = 3650 * DAY, .flags = OPTION_FOREVER,
+     .max = 3650 * DAY, .flags = OPTION_RELOADABLE | OPTION_FOREVER,
      .help = "How long marked rows are kept. Older rows are deleted in small batches. Only with "
              "on_publish = \"mark\"."},
     {AT_PIPELINE("delivery", ENUM, delivery), .fallback = "at-least-once", .choices = DELIVERIES,
      .help = "Every event of a committed transaction reaches its sink. After a crash, duplicates "
              "with the same id are possible."},
     {AT_PIPELINE("headers", ENUM, encode.headers), .fallback = "cloudevents",
-     .choices = HEADER_STYLES,
+     .choices = HEADER_STYLES, .flags = OPTION_RELOADABLE,
      .help = "The names of the record's headers: CloudEvents 1.0 binary mode (ce_id, ce_type, ...) "
              "or plain (event_id, event_type, ...)."},
-    {AT_PIPELINE("source", STRING, encode.source), .max = 512,
+    {AT_PIPELINE("source", STRING, encode.source), .max = 512, .flags = OPTION_RELOADABLE,
      .help = "The value of the header ce_source. Default: \"/\", the relay's name, \"/\" and the "
              "pipeline's name."},
     {AT_PIPELINE("timestamp", ENUM, encode.timestamp), .fallback = "occurred_at",
-     .choices = TIMESTAMPS,
+     .choices = TIMESTAMPS, .flags = OPTION_RELOADABLE,
      .help = "The record's timestamp. \"occurred_at\": when the event happened, or the time of "
              "publishing if the topic would refuse that time or delete such a record at once. "
              "\"publish\": the time of publishing."},
     {AT_PIPELINE("position_headers", BOOL, encode.position_headers), .fallback = "false",
+     .flags = OPTION_RELOADABLE,
      .help = "Adds headers with the position of the event. Polling adds outboxd_seq, the sequence "
              "number of the row. capture = \"wal\" adds outboxd_lsn (the LSN of the commit) and "
              "outboxd_ordinal (the number within the transaction)."},
     {AT_PIPELINE("allow_row_topic", BOOL, route.allow_row_topic), .fallback = "false",
+     .flags = OPTION_RELOADABLE,
      .help = "Whether the topic column of a row overrides routes and topic when it is set. If so, "
              "anyone who may insert events can choose any topic that the relay may write to."},
     {AT_PIPELINE("on_poison", ENUM, on_poison), .fallback = "stop", .choices = ON_POISONS,
+     .flags = OPTION_RELOADABLE,
      .help = "What happens to an event that cannot be published as it is (too large, invalid "
              "headers, refused by the sink). \"stop\" holds the row: it and the later events of "
              "its topic wait until somebody corrects or deletes it, or raises the limit that it "
@@ -343,33 +355,33 @@ static const Option OPTIONS[] = {
              "\"dead_letter\" stores the event in outbox.dead_letter with the reason. In both "
              "cases the events of all other topics are published."},
     {AT_PIPELINE("on_unrouted", ENUM, route.on_unrouted), .fallback = "stop",
-     .choices = ON_UNROUTEDS,
+     .choices = ON_UNROUTEDS, .flags = OPTION_RELOADABLE,
      .help = "What happens to an event that has no topic. \"stop\" holds back the events of its "
              "aggregate type. \"drop\" discards the event and counts it "
              "(outboxd_events_dropped_total). "
              "\"dead_letter\" stores it as a dead letter."},
     {AT_PIPELINE("on_missing_topic", ENUM, route.on_missing_topic), .fallback = "wait",
-     .choices = ON_MISSING_TOPICS,
+     .choices = ON_MISSING_TOPICS, .flags = OPTION_RELOADABLE,
      .help = "What happens to an event whose Kafka topic is missing or denied. \"wait\" keeps it, "
              "and all later events of that topic, until the topic can be written. \"dead_letter\" "
              "stores these events as dead letters when the brokers have reported the problem for a "
              "minute. In both cases the events of all other topics are published."},
     {AT_PIPELINE("poll_interval_min", DURATION, poll.interval_min_ms), .fallback = "1ms",
-     .min = 1 * MS, .max = MINUTE,
+     .min = 1 * MS, .max = MINUTE, .flags = OPTION_RELOADABLE,
      .help = "With capture = \"poll\": the pause between two polls while there are new events."},
     {AT_PIPELINE("poll_interval_max", DURATION, poll.interval_max_ms), .fallback = "100ms",
-     .min = 1 * MS, .max = 10 * MINUTE,
+     .min = 1 * MS, .max = 10 * MINUTE, .flags = OPTION_RELOADABLE,
      .help = "With capture = \"poll\": the longest pause between two polls while there are no new "
              "events. It is the most that polling adds to the latency of the first event after a "
              "quiet time."},
     {AT_PIPELINE("sweep_interval", DURATION, poll.sweep_interval_ms), .fallback = "30s",
-     .min = 100 * MS, .max = DAY,
+     .min = 100 * MS, .max = DAY, .flags = OPTION_RELOADABLE,
      .help = "With capture = \"poll\": the longest time between two sweeps. A sweep is a poll that "
              "looks for unpublished rows in the whole table, and not only where a running "
              "transaction can still add rows. While sweeps are cheap, every poll is one. If "
              "somebody repeatedly unmarks a row, it is published again at most this often."},
     {AT_PIPELINE("unseen_after", DURATION, outbox.unseen_after_ms), .fallback = "15s",
-     .min = 1 * SECOND, .max = DAY,
+     .min = 1 * SECOND, .max = DAY, .flags = OPTION_RELOADABLE,
      .help = "How long an unpublished event may stay in the table without the relay having seen "
              "it, although the relay has read everything. After half of this time, polling looks "
              "at the event again. After all of it (with polling, at least two sweeps) the relay is "
@@ -419,24 +431,25 @@ static const Option OPTIONS[] = {
      .help = "With capture = \"wal\": create the slot so that PostgreSQL 17 and later copies it to "
              "standbys. The servers need sync_replication_slots and synchronized_standby_slots."},
     {AT_PIPELINE("mark_interval", DURATION, outbox.mark_interval_ms), .fallback = "50ms", .min = 0,
-     .max = MINUTE,
+     .max = MINUTE, .flags = OPTION_RELOADABLE,
      .help = "With capture = \"wal\": how long acknowledged events wait until one statement marks "
              "them and saves the position. A longer time costs the database less, and means more "
              "possible duplicates after a crash."},
     {AT_PIPELINE("pg_shutdown_grace", DURATION, wal.shutdown_grace_ms), .fallback = "10s", .min = 0,
-     .max = 10 * MINUTE,
+     .max = 10 * MINUTE, .flags = OPTION_RELOADABLE,
      .help = "With capture = \"wal\": how long the relay lets PostgreSQL wait for it when "
              "PostgreSQL shuts down. PostgreSQL waits until the relay has confirmed what it was "
              "sent. After this time the relay disconnects, and continues when the server is back."},
     {AT_PIPELINE("standby_interval", DURATION, claim.standby_interval_ms), .fallback = "1s",
-     .min = 10 * MS, .max = MINUTE,
+     .min = 10 * MS, .max = MINUTE, .flags = OPTION_RELOADABLE,
      .help = "How often a standby tries to get the publisher's lock."},
     {AT_PIPELINE("retry_backoff_min", DURATION, claim.backoff_min_ms), .fallback = "100ms",
-     .min = 1 * MS, .max = 10 * MINUTE,
+     .min = 1 * MS, .max = 10 * MINUTE, .flags = OPTION_RELOADABLE,
      .help = "The first pause after a temporary failure. The pause doubles with each failure, with "
              "jitter."},
     {AT_PIPELINE("retry_backoff_max", DURATION, claim.backoff_max_ms), .fallback = "10s",
-     .min = 1 * MS, .max = HOUR, .help = "The longest pause between two attempts."},
+     .min = 1 * MS, .max = HOUR, .flags = OPTION_RELOADABLE,
+     .help = "The longest pause between two attempts."},
 #include "config/outbox_columns.inc"
     {AT_PIPELINE("header_columns", STRING_LIST, outbox.header_columns), .max = 63,
      .example = "[ \"tenant\" ]",

@@ -29,13 +29,15 @@ typedef enum OptionScope { SCOPE_CONFIG, SCOPE_PIPELINE, SCOPE_ROUTE, SCOPE_COUN
 
 enum {
     OPTION_SECRET = 1,     /* masked wherever it is shown */
-    OPTION_RELOADABLE = 2, /* takes effect on SIGHUP */
+    OPTION_RELOADABLE = 2, /* a reload applies it while the pipelines go on; any other starts the
+                              pipelines anew that it is about */
     OPTION_NOT_BUILT = 4,  /* known, refused by name */
     OPTION_REQUIRED = 8,   /* must not be empty */
     OPTION_FOREVER = 16,   /* a duration that may be "forever" */
     OPTION_IN_SAMPLE = 32, /* set, not commented out, in the sample */
     OPTION_NAME = 64,      /* [a-zA-Z0-9._-]{1,63} */
     OPTION_DSN = 128,      /* kept as written; references are replaced by dsn_read */
+    OPTION_FIXED = 256,    /* a reload leaves it as it is: it needs a restart of the program */
 };
 
 typedef struct OptionChoice {
@@ -72,6 +74,10 @@ bool option_is_group(OptionScope scope, const char *path);
  * none is near. It is written to buffer. */
 const char *option_nearest(OptionScope scope, const char *prefix, const char *name, char *buffer,
                            size_t capacity);
+
+/** What a reload (SIGHUP) does for it: "live", "pipeline" (it starts the pipelines anew that it is
+ * about) or "restart" (the program must be restarted). */
+const char *option_reload(const Option *option);
 
 /** Appends the name of the environment variable ("OUTBOXD_PIPELINE_TABLE"); false when the option
  * has none (routes, lists of groups). */

@@ -59,6 +59,7 @@ static void schema_option(Text *text, const Option *option)
     text_printf(text, ",\"secret\":%s,\"required\":%s",
                 (option->flags & OPTION_SECRET) != 0 ? "true" : "false",
                 (option->flags & OPTION_REQUIRED) != 0 ? "true" : "false");
+    schema_member(text, "reload", option_reload(option));
     schema_member(text, "help", option->help);
     text_add_char(text, '}');
 }

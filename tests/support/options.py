@@ -32,7 +32,10 @@ effect and where each one comes from, with secrets masked. `outboxd check -c FIL
   no file.
 - A file and its includes may have at most 4 MiB, 100 files, 20,000 names and values, 200 pipelines and 1,000 routes; a secret file may have at most
   64 KiB. All of them must be regular files.
-- The program reads the configuration when it starts. Restart it to apply a change.
+- The program reads the configuration, and the files that it names, when it starts and at SIGHUP ([reload](run.md#reload)). The column *reload* says what a
+  changed option does then. `live`: the pipeline takes it over between two batches, and keeps its lock and its connections. `pipeline`: the pipeline ends and
+  starts again; for an option of `database` or the program all pipelines, for one of `kafka` those that publish to Kafka. `restart`: the option keeps its value
+  until you restart the program, and a log line says so. Of `dsn`, a changed password alone is `live`.
 
 An option without a default is empty or absent unless you set it.
 """
@@ -86,7 +89,7 @@ def row(option):
     name = re.sub(r"^(database|kafka|monitor|log|pipelines(\.routes|\.columns)?)\.", "", option["path"])
     variable = f" Environment: `{option['environment']}`." if "environment" in option else ""
     text = re.sub(r"\s+", " ", option["help"]).replace("|", "\\|").replace("<", "&lt;")
-    return f"| `{name}` | {values_of(option)} | {default_of(option)} | {text}{variable} |"
+    return f"| `{name}` | {values_of(option)} | {default_of(option)} | {option['reload']} | {text}{variable} |"
 
 
 def markdown(binary):
@@ -100,7 +103,7 @@ def markdown(binary):
     out = [HEAD]
     for title in ORDER:
         about = next(text for name, _, text in SECTIONS if name == title)
-        out += [f"## {title}", "", about, "", "| option | values | default | meaning |", "|---|---|---|---|", *rooms[title], ""]
+        out += [f"## {title}", "", about, "", "| option | values | default | reload | meaning |", "|---|---|---|---|---|", *rooms[title], ""]
     return "\n".join(out).rstrip("\n") + "\n", len(options)
 
 

@@ -1,0 +1,256 @@
+#include "config/change.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/columns.h"
+#include "config/dsn.h"
+#include "config/lists.h"
+#include "config/options.h"
+
+/* One value. */
+
+static bool text_equal(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool list_equal(const StringList *a, const StringList *b)
+{
+    bool equal = a->count == b->count;
+    for (size_t i = 0; equal && i < a->count; i++) {
+        equal = strcmp(a->items[i], b->items[i]) == 0;
+    }
+    return equal;
+}
+
+static bool option_is_equal(const Option *option, const void *from, const void *to)
+{
+    const void *a = (const char *)from + option->offset;
+    const void *b = (const char *)to + option->offset;
+    switch (option->type) {
+    case OPTION_BOOL:
+        return *(const bool *)a == *(const bool *)b;
+    case OPTION_INT:
+    case OPTION_DURATION:
+    case OPTION_SIZE:
+        return *(const int64_t *)a == *(const int64_t *)b;
+    case OPTION_ENUM:
+        return memcmp(a, b, sizeof(int)) == 0;
+    case OPTION_STRING_LIST:
+        return list_equal(a, b);
+    case OPTION_GROUPS:
+        return true; /* compared by themselves */
+    case OPTION_STRING:
+    case OPTION_TEMPLATE:
+    case OPTION_GLOB:
+        break;
+    }
+    return text_equal(*(char *const *)a, *(char *const *)b);
+}
+
+static void text_copy(char **to, const char *from)
+{
+    free(*to);
+    *to = from != NULL ? x_strdup(from) : NULL;
+}
+
+static void option_copy(const Option *option, void *to, const void *from)
+{
+    void *b = (char *)to + option->offset;
+    const void *a = (const char *)from + option->offset;
+    switch (option->type) {
+    case OPTION_BOOL:
+        *(bool *)b = *(const bool *)a;
+        return;
+    case OPTION_INT:
+    case OPTION_DURATION:
+    case OPTION_SIZE:
+        *(int64_t *)b = *(const int64_t *)a;
+        return;
+    case OPTION_ENUM:
+        memcpy(b, a, sizeof(int));
+        return;
+    case OPTION_STRING_LIST: {
+        const StringList *list = a;
+        string_list_free(b);
+        for (size_t i = 0; i < list->count; i++) {
+            string_list_add(b, list->items[i]);
+        }
+        return;
+    }
+    case OPTION_GROUPS:
+        return; /* copied by themselves */
+    case OPTION_STRING:
+    case OPTION_TEMPLATE:
+    case OPTION_GLOB:
+        text_copy(b, *(char *const *)a);
+        return;
+    }
+}
+
+/* What differs. */
+
+static void change_name(const Option *option, Text *names)
+{
+    AUTO_TEXT name = x_format("%s%s", option_scope_prefix(option->scope), option->path);
+    size_t length = strlen(name);
+    const char *at = names != NULL ? strstr(text_string(names), name) : NULL;
+    while (at != NULL && at[length] != ' ' && at[length] != '\0') {
+        at = strstr(at + length, name);
+    }
+    if (names != NULL && at == NULL) {
+        text_printf(names, "%s%s", names->length > 0 ? " " : "", name);
+    }
+}
+
+static Change change_more(Change a, Change b)
+{
+    return a > b ? a : b;
+}
+
+/* But for the password it is the same place and the same user. */
+static bool dsn_differs_by_password(const char *from, const char *to)
+{
+    Dsn a = {0};
+    Dsn b = {0};
+    DsnProblem problem = {0};
+    bool same = dsn_read(NULL, from, &a, &problem) == OK && dsn_read(NULL, to, &b, &problem) == OK;
+    dsn_problem_free(&problem);
+    size_t passwords_a = dsn_get(&a, "password") != NULL;
+    size_t passwords_b = dsn_get(&b, "password") != NULL;
+    same = same && a.count - passwords_a == b.count - passwords_b;
+    for (size_t i = 0; same && i < a.count; i++) {
+        const char *key = a.pairs[i].key;
+        same = strcmp(key, "password") == 0 || text_equal(a.pairs[i].value, dsn_get(&b, key));
+    }
+    dsn_free(&a);
+    dsn_free(&b);
+    return same;
+}
+
+static Change change_of_option(const Option *option, const void *from, const void *to)
+{
+    if (option_is_equal(option, from, to)) {
+        return CHANGE_NONE;
+    }
+    if ((option->flags & OPTION_DSN) != 0) {
+        return dsn_differs_by_password(((const Config *)from)->database.dsn,
+                                       ((const Config *)to)->database.dsn)
+                   ? CHANGE_LIVE
+                   : CHANGE_RENEWS;
+    }
+    return (option->flags & OPTION_RELOADABLE) != 0 || option->scope == SCOPE_ROUTE ? CHANGE_LIVE
+                                                                                    : CHANGE_RENEWS;
+}
+
+static Change change_of_scope(OptionScope scope, const char *prefix, const void *from,
+                              const void *to, Text *names)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    Change most = CHANGE_NONE;
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope != scope ||
+            (options[i].flags & (OPTION_NOT_BUILT | OPTION_FIXED)) != 0 ||
+            strncmp(options[i].path, prefix, strlen(prefix)) != 0) {
+            continue;
+        }
+        Change change = change_of_option(&options[i], from, to);
+        if (change != CHANGE_NONE) {
+            change_name(&options[i], names);
+        }
+        most = change_more(most, change);
+    }
+    return most;
+}
+
+Change change_of_config(const Config *from, const Config *to, const char *prefix, Text *names)
+{
+    return change_of_scope(SCOPE_CONFIG, prefix, from, to, names);
+}
+
+static Change change_of_routes(const RoutingConfig *from, const RoutingConfig *to, Text *names)
+{
+    Change most = from->rule_count != to->rule_count ? CHANGE_LIVE : CHANGE_NONE;
+    for (size_t i = 0; i < from->rule_count && i < to->rule_count; i++) {
+        most = change_more(most,
+                           change_of_scope(SCOPE_ROUTE, "", &from->rules[i], &to->rules[i], NULL));
+    }
+    if (most != CHANGE_NONE) {
+        change_name(option_find(SCOPE_PIPELINE, "routes"), names);
+    }
+    return most;
+}
+
+/* A column that is needed only now may be absent from what is read: nobody asked for it. */
+static bool change_needs_columns(const PipelineConfig *from, const PipelineConfig *to)
+{
+    bool needs = from->outbox.columns_named != to->outbox.columns_named;
+    for (size_t i = 0; !needs && i < COLUMN_COUNT; i++) {
+        AUTO_TEXT before = column_need(from, i);
+        AUTO_TEXT now = column_need(to, i);
+        needs = before == NULL && now != NULL;
+    }
+    return needs;
+}
+
+Change change_of_pipeline(const PipelineConfig *from, const PipelineConfig *to, Text *names)
+{
+    Change change = change_of_scope(SCOPE_PIPELINE, "", from, to, names);
+    change = change_more(change, change_of_routes(&from->route, &to->route, names));
+    return change_needs_columns(from, to) ? CHANGE_RENEWS : change;
+}
+
+/* What is taken over. */
+
+void change_keep_fixed(const Config *from, Config *to, Text *names)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        const Option *option = &options[i];
+        if (option->scope == SCOPE_CONFIG && (option->flags & OPTION_FIXED) != 0 &&
+            !option_is_equal(option, from, to)) {
+            change_name(option, names);
+            option_copy(option, to, from);
+        }
+    }
+}
+
+static void change_apply_routes(RoutingConfig *to, const RoutingConfig *from)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    RouteConfig *rules = x_calloc(from->rule_count + 1, sizeof(*rules));
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; options[i].scope == SCOPE_ROUTE && j < from->rule_count; j++) {
+            rules[j].line = from->rules[j].line;
+            option_copy(&options[i], &rules[j], &from->rules[j]);
+        }
+    }
+    config_free_routes(to);
+    to->rules = rules;
+    to->rule_count = from->rule_count;
+}
+
+void change_apply(PipelineConfig *to, const PipelineConfig *from)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope == SCOPE_PIPELINE && (options[i].flags & OPTION_RELOADABLE) != 0) {
+            option_copy(&options[i], to, from);
+        }
+    }
+    change_apply_routes(&to->route, &from->route);
+}
+
+void change_password(Config *to, const Config *from)
+{
+    if (strcmp(to->database.dsn, from->database.dsn) != 0) {
+        explicit_bzero(to->database.dsn, strlen(to->database.dsn));
+        text_copy(&to->database.dsn, from->database.dsn);
+    }
+}
