@@ -311,6 +311,11 @@ bool machine_waits_for_sink(const Machine *machine)
                          SETTLING_OURS | S(SETTLING_LOCKED) | S(ENDING_OURS) | S(ENDING_LOCKED));
 }
 
+bool machine_is_ending(const Machine *machine)
+{
+    return machine_is_in(machine, ENDING | DRAINING | OVER);
+}
+
 bool machine_is_over(const Machine *machine)
 {
     return machine_is_in(machine, OVER);

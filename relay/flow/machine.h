@@ -206,6 +206,9 @@ bool machine_waits(const Machine *machine);
 /** It waits for the sink, and the lock is ours: only the destination can be the reason. */
 bool machine_waits_for_sink(const Machine *machine);
 
+/** It ends, or has ended. */
+bool machine_is_ending(const Machine *machine);
+
 /** STOPPED or FAILED. */
 bool machine_is_over(const Machine *machine);
 

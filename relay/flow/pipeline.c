@@ -92,6 +92,7 @@ static void act_activate(Pipeline *p)
     if (source->ops->parked == NULL || source->ops->parked(source) == 0) {
         parking_rewound(p->parking);
         p->waiting->reread_wanted = false;
+        p->changing->rereads = false;
     }
     trouble_over(p->trouble);
     p->parts->sink->ops->open(p->parts->sink);
@@ -295,6 +296,8 @@ static void act_read_again(Pipeline *p)
     p->parts->source->ops->reread(p->parts->source);
     pipeline_return_batches(p);
     parking_rewound(p->parking);
+    pipeline_change_here(p);
+    p->changing->rereads = false;
     pipeline_wake(p);
 }
 
@@ -302,6 +305,7 @@ static void act_return(Pipeline *p)
 {
     pipeline_rewind(p);
     pipeline_return_batches(p);
+    pipeline_change_here(p);
     outlet_release(p->outlet); /* whoever has the lock now may publish */
 }
 

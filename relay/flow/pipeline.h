@@ -51,6 +51,10 @@ typedef struct PipelineParts {
     void (*changed)(void *arg, Pipeline *pipeline);
     /** Something hints that a precondition does not hold any more: look now. NULL: not wanted. */
     void (*doubt)(void *arg, Pipeline *pipeline);
+    /** After pipeline_change(), once: no event is on its way, and none comes during the call. Here
+     * pipeline_make_by() is called, and what `config` points to may change. Otherwise only inside
+     * of the loop's own callbacks. */
+    void (*boundary)(void *arg, Pipeline *pipeline);
     /** An event that pipeline_follow() asked for is settled; or any event is parked. May be NULL.
      */
     void (*settled)(void *arg, Pipeline *pipeline, const Event *event);
@@ -103,6 +107,19 @@ void pipeline_stop(Pipeline *pipeline);
 /** Paused, it reads and sends nothing more; what is in flight settles and is marked, and lock and
  * connections are kept. Ends the hold of PipelineParts. The same value again changes nothing. */
 void pipeline_pause(Pipeline *pipeline, bool paused);
+
+/** Another configuration is there for it (or not any more): it reads nothing more until what it has
+ * read is settled, then calls `boundary` and goes on; connections and lock are kept. What cannot
+ * be settled now (it is paused, or its topic is not there) goes back to the source and comes again.
+ * Only a record that the destination may have is waited for. */
+void pipeline_change(Pipeline *pipeline, bool wanted);
+
+/** From `boundary`: how records are made from now on. Takes ownership. */
+void pipeline_make_by(Pipeline *pipeline, Router *router, Encoder *encoder);
+
+/** It has ended: its sink lets go of what it is connected by. True once pipeline_free() finds
+ * nothing under way any more; call it again until then. */
+bool pipeline_close(Pipeline *pipeline);
 
 /** A precondition does not hold any more: nothing is read or sent, what is in flight settles and is
  * marked, and it shows as STALLED with this error. NULL: all of them hold; it goes on by itself.

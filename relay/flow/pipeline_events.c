@@ -56,7 +56,8 @@ static void on_batch(void *arg, Batch *batch)
 static bool on_room(void *arg, size_t unmarked, size_t *ret_events, size_t *ret_bytes)
 {
     const Pipeline *p = arg;
-    return machine_works(p->machine) && window_room(p->window, unmarked, ret_events, ret_bytes);
+    return machine_works(p->machine) && !pipeline_change_waits(p) &&
+           window_room(p->window, unmarked, ret_events, ret_bytes);
 }
 
 static void on_progress(void *arg)
@@ -205,6 +206,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         pipeline_watch_stall(p);
     }
     pipeline_watch_waiting(p);
+    if (pipeline_change_waits(p)) {
+        pipeline_wake(p);
+    }
     pipeline_sum_up(p, false);
     pipeline_remind_broken(p);
     trouble_remind(p->trouble);
@@ -235,6 +239,7 @@ static void pipeline_build(Pipeline *p, const PipelineParts *parts)
     p->rows = x_calloc(1, sizeof(*p->rows));
     *p->rows = (HeldRows){.parking = p->parking, .window = p->window, .source = parts->source};
     p->waiting = x_calloc(1, sizeof(*p->waiting));
+    p->changing = x_calloc(1, sizeof(*p->changing));
     p->pulse = x_calloc(1, sizeof(*p->pulse));
     p->lines = x_calloc(1, sizeof(*p->lines));
     p->unseen = x_calloc(1, sizeof(*p->unseen));
@@ -309,8 +314,8 @@ void pipeline_free(Pipeline **pipeline)
     broken_free(&p->broken);
     error_clear(&p->unseen->error);
     error_clear(&p->alarm->error);
-    void *rest[] = {p->parts,   p->machine, p->window, p->isolate, p->parking, p->rows,
-                    p->waiting, p->pulse,   p->lines,  p->unseen,  p->alarm};
+    void *rest[] = {p->parts,   p->machine,  p->window, p->isolate, p->parking, p->rows,
+                    p->waiting, p->changing, p->pulse,  p->lines,   p->unseen,  p->alarm};
     for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++) {
         free(rest[i]);
     }

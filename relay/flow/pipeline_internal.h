@@ -54,6 +54,13 @@ typedef struct Notice {
     Moment since;
 } Notice;
 
+/* Another configuration that waits for a boundary (pipeline_change.c). */
+typedef struct Changing {
+    bool wanted;
+    bool rereads;     /* it is in effect; what waits in its rows comes again before anything new */
+    int64_t since_us; /* monotonic: wanted */
+} Changing;
+
 struct Pipeline {
     PipelineParts *parts;
     Machine *machine; /* what it does, and waits for */
@@ -65,6 +72,7 @@ struct Pipeline {
     Parking *parking; /* topics whose events wait */
     HeldRows *rows;   /* rows that hold theirs */
     Waiting *waiting;
+    Changing *changing;
     Pulse *pulse;
     Lines *lines;
     Notice *unseen; /* pipeline_set_unseen() */
@@ -167,6 +175,16 @@ void pipeline_on_found(void *arg, Topic *topic);
 bool pipeline_may_forget_topic(void *arg, const Topic *topic);
 /** The topic is about to be freed. */
 void pipeline_forget_topic(void *arg, Topic *topic);
+
+/* pipeline_boundary.c: where another configuration is taken */
+/** Nothing new is read before it is in effect. */
+bool pipeline_change_waits(const Pipeline *pipeline);
+/** Takes it, if one waits and the pipeline is between two batches. */
+void pipeline_change_here(Pipeline *pipeline);
+
+/* pipeline_change.c */
+/** The same, and sees to it that it comes there. */
+void pipeline_change_when_due(Pipeline *pipeline);
 
 /* pipeline_fate.c: what becomes of an event; calls the files above */
 void pipeline_settle(Pipeline *pipeline, Event *event, EventState settled);

@@ -122,12 +122,14 @@ void pipeline_pump(Pipeline *p)
     if (p->waiting->encoder_ready) {
         pipeline_ask_encoder(p);
     }
+    pipeline_change_when_due(p);
     pipeline_send_some(p);
     FAILPOINT("settled");
     for (Batch *batch;
          p->machine->state != MACHINE_FAILED && (batch = window_pop_done(p->window)) != NULL;) {
         p->parts->source->ops->ack(p->parts->source, batch);
     }
+    pipeline_change_when_due(p);
     if (machine_waits(p->machine) && window_is_settled(p->window) && !p->outlet->reopening) {
         pipeline_input(p, INPUT_SETTLED);
     }

@@ -135,6 +135,10 @@ typedef struct SinkOps {
     bool (*answers)(const Sink *sink);
     /** Nothing that was sent has settled for that long: into *err, what is waited for. */
     void (*silent)(const Sink *sink, int seconds, Error *err);
+    /** The pipeline has ended: lets go of what it is connected by, and is not used again. True once
+     * nothing of it is under way in other threads, so that free() does not wait; asked again until
+     * then. NULL: nothing ever is. */
+    bool (*close)(Sink *sink);
     /** Sets a member of its own (or none) of the status object. */
     void (*status)(const Sink *sink, json_t *status);
     void (*free)(Sink *sink);

@@ -131,6 +131,7 @@ static const SinkOps STDOUT_OPS = {
     .reopen = lines_reopen,
     .silent = stdout_silent,
     .status = lines_status,
+    .close = lines_finish,
     .free = lines_free,
 };
 

@@ -90,6 +90,7 @@ static const SinkOps FILE_OPS = {
     .reopen = lines_reopen,
     .silent = file_silent,
     .status = lines_status,
+    .close = lines_finish,
     .free = lines_free,
 };
 

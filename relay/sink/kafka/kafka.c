@@ -86,9 +86,12 @@ static void kafka_ready(KafkaSink *kafka)
 static void on_closed(void *arg)
 {
     KafkaSink *kafka = arg;
+    if (kafka->then == THEN_END) {
+        return;
+    }
     kafka_open_now(kafka);
-    if (kafka->reporting) {
-        kafka->reporting = false;
+    if (kafka->then == THEN_TELL) {
+        kafka->then = THEN_OPEN;
         kafka->sink.events.reopened(kafka->sink.events.arg);
     }
     kafka_ready(kafka);
@@ -281,7 +284,7 @@ static SendResult kafka_send(Sink *sink, const Record *record, Event *event, Err
 static void kafka_open(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
-    if (kafka_producer_handle(kafka->producer) == NULL &&
+    if (kafka_producer_handle(kafka->producer) == NULL && kafka->then != THEN_END &&
         !kafka_producer_is_closing(kafka->producer)) {
         kafka_open_now(kafka);
     }
@@ -302,11 +305,32 @@ static void kafka_renew(Sink *sink)
     (void)kafka_credentials_renew(kafka_of(sink)->login->credentials);
 }
 
+/* Reports that are already here still count. */
+static void kafka_give_up(KafkaSink *kafka)
+{
+    (void)rd_kafka_purge(kafka_producer_handle(kafka->producer), RD_KAFKA_PURGE_F_QUEUE |
+                                                                     RD_KAFKA_PURGE_F_INFLIGHT |
+                                                                     RD_KAFKA_PURGE_F_NON_BLOCKING);
+    kafka_delivery_serve(kafka->delivery);
+    kafka_close(kafka);
+}
+
+static bool kafka_finish(Sink *sink)
+{
+    KafkaSink *kafka = kafka_of(sink);
+    kafka->then = THEN_END;
+    if (kafka_producer_handle(kafka->producer) != NULL) {
+        kafka_give_up(kafka);
+    }
+    return !kafka_producer_is_closing(kafka->producer) && !kafka_lookup_is_busy(kafka->lookup) &&
+           kafka_stop_is_through(kafka->stop);
+}
+
 static void kafka_reopen(Sink *sink)
 {
     KafkaSink *kafka = kafka_of(sink);
     rd_kafka_t *rk = kafka_producer_handle(kafka->producer);
-    kafka->reporting = true;
+    kafka->then = THEN_TELL;
     if (kafka_producer_is_closing(kafka->producer)) {
         return;
     }
@@ -314,11 +338,7 @@ static void kafka_reopen(Sink *sink)
         on_closed(kafka);
         return;
     }
-    /* Reports that are already here still count. */
-    (void)rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
-    kafka_delivery_serve(kafka->delivery);
-    kafka_close(kafka);
+    kafka_give_up(kafka);
 }
 
 static void kafka_status(const Sink *sink, json_t *status)
@@ -375,6 +395,7 @@ static const SinkOps KAFKA_OPS = {
     .reopen = kafka_reopen,
     .renew = kafka_renew,
     .forget = kafka_forget,
+    .close = kafka_finish,
     .status = kafka_status,
     .free = kafka_free,
 };

@@ -17,6 +17,13 @@ typedef struct KafkaLogin {
     bool renewed; /* there are other certificates: another producer is wanted */
 } KafkaLogin;
 
+/* What follows when the producer is closed. */
+typedef enum KafkaThen {
+    THEN_OPEN, /* another producer */
+    THEN_TELL, /* the same; the pipeline asked for it: it is told */
+    THEN_END,  /* nothing */
+} KafkaThen;
+
 /* Each part answers one question and knows those above it in this list; none knows the sink. */
 typedef struct KafkaSink {
     Sink sink; /* first */
@@ -29,5 +36,5 @@ typedef struct KafkaSink {
     KafkaStop *stop;
     KafkaDelivery *delivery;
     bool full;      /* a send waits for room */
-    bool reporting; /* the pipeline asked for another producer: tell it when there is one */
+    KafkaThen then; /* once the producer is closed */
 } KafkaSink;

@@ -283,6 +283,11 @@ void kafka_lookup_go(KafkaLookup *lookup)
     worker_submit(lookup->worker, lookup_run, lookup_done, job);
 }
 
+bool kafka_lookup_is_busy(const KafkaLookup *lookup)
+{
+    return lookup->looking;
+}
+
 void kafka_lookup_go_if_due(KafkaLookup *lookup, const KafkaTopic *kt)
 {
     int64_t now_us = clock_monotonic_us();

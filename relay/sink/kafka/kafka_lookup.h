@@ -26,6 +26,9 @@ void kafka_lookup_free(KafkaLookup **lookup);
 /** Asks for topics of which it is time to (or only whether a broker answers): new ones at once,
  * missing ones ever more rarely, those that are there each minute. */
 void kafka_lookup_go(KafkaLookup *lookup);
+
+/** One is under way. */
+bool kafka_lookup_is_busy(const KafkaLookup *lookup);
 /** As that, if the topic is due and brokers answer. */
 void kafka_lookup_go_if_due(KafkaLookup *lookup, const KafkaTopic *kt);
 /** The topic is looked up at once. */

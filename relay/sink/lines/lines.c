@@ -380,6 +380,15 @@ void lines_status(const Sink *sink, json_t *json)
     (void)json;
 }
 
+/* What is being written cannot be stopped, and neither is a close that hangs. */
+bool lines_finish(Sink *sink)
+{
+    const LinesSink *lines = lines_of(sink);
+    event_del(lines->again);
+    event_del(lines->due);
+    return !lines->job->busy;
+}
+
 void lines_free(Sink *sink)
 {
     LinesSink *lines = lines_of(sink);

@@ -58,4 +58,5 @@ void lines_flush(Sink *sink);
 void lines_purge(Sink *sink);
 void lines_reopen(Sink *sink);
 void lines_status(const Sink *sink, json_t *json);
+bool lines_finish(Sink *sink);
 void lines_free(Sink *sink);

@@ -64,6 +64,21 @@ static void on_changed(void *arg, Pipeline *pipeline)
     rig.changes++;
 }
 
+/* The encoder is the rig's own: it stays. */
+static void on_boundary(void *arg, Pipeline *pipeline)
+{
+    (void)arg;
+    Router *router = NULL;
+    rig.boundaries++;
+    if (rig.next_topic != NULL) {
+        rig.config.route.rules[0].topic = GIVEN(rig.next_topic);
+    }
+    cr_assert_eq(router_new(&rig.config, given_schema_of(&rig.config), pipeline->parts->topics,
+                            &router, NULL),
+                 OK);
+    pipeline_make_by(pipeline, router, &rig.encoder.encoder);
+}
+
 void rig_unready(const char *seqs)
 {
     char *end = NULL;
@@ -117,6 +132,7 @@ void rig_begin(void)
                            .hold = rig.hold,
                            .ended = on_ended,
                            .changed = on_changed,
+                           .boundary = on_boundary,
                            .doubt = on_doubt};
     cr_assert_eq(
         router_new(&rig.config, given_schema_of(&rig.config), parts.topics, &parts.router, NULL),

@@ -93,7 +93,9 @@ typedef struct Rig {
     size_t ended;
     size_t changes;
     size_t doubts;
-    bool in_call; /* of the pipeline into source or sink */
+    size_t boundaries;
+    const char *next_topic; /* of all events from the next boundary on; NULL: as before */
+    bool in_call;           /* of the pipeline into source or sink */
     struct {
         size_t sent;
         size_t published;

@@ -92,7 +92,7 @@ static size_t source_parked(const Source *source)
 static void source_reread(Source *source)
 {
     (void)source;
-    SIM_ASSERT(sim.may_park, "read again for nothing");
+    SIM_ASSERT(sim.may_park || sim.reloaded, "read again for nothing");
     sim.rereading = true;
 }
 
@@ -355,6 +355,22 @@ static void on_ended(void *arg, Pipeline *pipeline)
     sim.ended = true;
 }
 
+/* Each event was published by one configuration, or goes by the next from its row on. */
+static void on_boundary(void *arg, Pipeline *pipeline)
+{
+    (void)arg;
+    Router *router = NULL;
+    SIM_ASSERT(sim.held_count == 0 && sim.aside_count == 0, "a boundary with events on their way");
+    for (size_t i = 0; i < ROWS; i++) {
+        SIM_ASSERT(sim.rows[i].place != ROW_IN_FLIGHT, "row %zu is in memory at a boundary", i);
+    }
+    cr_assert_eq(router_new(&sim.config, given_schema_of(&sim.config), pipeline->parts->topics,
+                            &router, NULL),
+                 OK);
+    pipeline_make_by(pipeline, router, &sim.encoder);
+    sim.boundaries++;
+}
+
 void turn(void)
 {
     for (int i = 0; i < TURNS_MAX; i++) {
@@ -391,7 +407,8 @@ void process_begin(void)
                            .topics = topics_new(sim.metrics, "orders"),
                            .stats = &sim.stats,
                            .hold = true,
-                           .ended = on_ended};
+                           .ended = on_ended,
+                           .boundary = on_boundary};
     cr_assert_eq(
         router_new(&sim.config, given_schema_of(&sim.config), parts.topics, &parts.router, NULL),
         OK);

@@ -104,6 +104,8 @@ typedef struct Simulation {
     bool encoder_owes;  /* `ready` */
     size_t encoder_waited;
     Encoder encoder;
+    bool reloaded;     /* another configuration was there, once */
+    size_t boundaries; /* at which another configuration was taken */
     /* The broker. */
     int64_t log[LOG_MAX];
     size_t log_count;

@@ -100,6 +100,13 @@ static void do_pause(void)
     pipeline_pause(sim.pipeline, true);
 }
 
+/* Somebody reloads the configuration; process_begin() has what must be true when it is taken. */
+static void do_change(void)
+{
+    sim.reloaded = true;
+    pipeline_change(sim.pipeline, chance(90));
+}
+
 /* The watch finds a precondition broken, or mended; often the same again. */
 static void do_break_precondition(void)
 {
@@ -491,7 +498,7 @@ static const Deed DEEDS[] = {
     {do_look_up, 40, false},     {do_delete_topic, 8, true},
     {do_correct, 6, false},      {do_try, 6, false},
     {do_reject, 5, true},        {do_encoder_ready, 60, false},
-    {do_encoder_late, 10, true},
+    {do_encoder_late, 10, true}, {do_change, 5, true},
 };
 
 void simulation_step(void)

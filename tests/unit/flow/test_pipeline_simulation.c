@@ -117,10 +117,13 @@ static size_t simulate_seeds(uint64_t first, uint64_t count, bool encoder_waits)
     log_configure(LOG_FORMAT_LOGFMT, LOG_ERROR);
     random_seeds(&first, &count);
     size_t waited = 0;
+    size_t boundaries = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         simulate(seed, encoder_waits);
         waited += sim.encoder_waited;
+        boundaries += sim.boundaries;
     }
+    cr_assert_gt(boundaries, 0, "no reload took effect");
     return waited;
 }
 
