@@ -46,16 +46,7 @@ static void check_summary(const Check *check)
 static void check_run(Check *check, bool offline)
 {
     const Config *config = check->config;
-    for (size_t i = 0; i < config->pipeline_count; i++) {
-        if (config->pipelines[i].outbox.table != NULL) {
-            check_static_topics(check, &config->pipelines[i]);
-        }
-    }
-    size_t before = check->problems->count;
-    check_sinks(check);
-    check_properties(check); /* librdkafka repeats values */
-    load_hide_references(check->load, check->problems, before);
-    check_secrets(check);
+    check_offline(check);
     if (check->problems->errors == 0) {
         text_printf(&check->facts, "configuration  %s: %zu pipeline%s\n",
                     *config->file != '\0' ? config->file : "no file", config->pipeline_count,

@@ -16,9 +16,7 @@ static int run_command(CommandLine *line)
         return EXIT_CONFIG;
     }
     config->new_slot = options->new_slot;
-    ExitCode code = relay_run(config);
-    config_free(&config);
-    return (int)code;
+    return (int)relay_run(config, &options->overrides);
 }
 
 static const CommandForm FORMS[] = {{0}};

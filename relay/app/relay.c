@@ -19,12 +19,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/trim.h"
-#include "claim/claim.h"
-#include "config/lists.h"
-#include "encode/encode.h"
 #include "metrics/notify.h"
 #include "metrics/process.h"
-#include "sink/sinks.h"
 #include "token/token.h"
 
 enum { IDLE_CHECK_SECONDS = 3 };
@@ -33,21 +29,18 @@ static void relay_on_worker(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    worker_dispatch(((Relay *)arg)->worker);
+    Relay *relay = arg;
+    worker_dispatch(relay->worker);
+    relay_reload_look(relay);
 }
 
 /* Ending. */
 
-static void relay_note_exit(Relay *relay, const Pipeline *pipeline)
+static size_t relay_window(const RelayLane *lane)
 {
-    ExitCode code = pipeline_exit_code(pipeline);
-    if (relay->end->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
-        PipelineView view;
-        pipeline_view(pipeline, &view);
-        relay->end->exit_code = code;
-        snprintf(relay->end->why, sizeof(relay->end->why), "pipeline %.60s: %.50s", view.name,
-                 error_code_name(view.error->code));
-    }
+    PipelineView view;
+    pipeline_view(lane->pipeline, &view);
+    return lane->over ? 0 : view.in_flight_events + view.unmarked_events;
 }
 
 static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -56,10 +49,11 @@ static void relay_on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     size_t window = 0;
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
-        window += view.in_flight_events + view.unmarked_events;
+    for (size_t i = 0; i < relay->lanes.count; i++) {
+        window += relay_window(relay->lanes.items[i]);
+    }
+    for (size_t i = 0; i < relay->reload->leaving.count; i++) {
+        window += relay_window(relay->reload->leaving.items[i]);
     }
     log_write(LOG_ERROR, NULL, CODE_DRAIN_INCOMPLETE,
               LOG_FIELDS(log_number("window_events", (long long)window)),
@@ -87,9 +81,10 @@ static void relay_stop(Relay *relay, const char *why)
     event_add(relay->end->deadline, &tv);
     relay->end->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
     watch_drain(relay->watch);
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        pipeline_stop(relay->lanes[i].pipeline);
+    for (size_t i = 0; i < relay->lanes.count; i++) {
+        pipeline_stop(relay->lanes.items[i]->pipeline);
     }
+    relay_end_if_idle(relay);
 }
 
 static void relay_on_signal(evutil_socket_t number, short what, void *arg)
@@ -97,12 +92,7 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     if (number == SIGHUP) {
-        log_write(LOG_WARN, NULL, CODE_RELOAD_NOT_BUILT, LOG_NO_FIELDS,
-                  "this version does not reload its configuration; files that hold credentials for "
-                  "Kafka are read again");
-        for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-            pipeline_renew(relay->lanes[i].pipeline);
-        }
+        relay_reload(relay);
         return;
     }
     if (relay->end->stopping) {
@@ -114,26 +104,32 @@ static void relay_on_signal(evutil_socket_t number, short what, void *arg)
 static void relay_on_ended(void *arg, Pipeline *pipeline)
 {
     Relay *relay = arg;
+    RelayLane *lane = relay_lane_of(relay, pipeline);
+    if (lane->over) {
+        return; /* it was given up, and has ended after all */
+    }
+    lane->over = true;
+    relay->running--;
+    if (lane->fate != LANE_STAYS && !relay->end->stopping) {
+        relay_reload_step(relay);
+        return;
+    }
     ExitCode code = pipeline_exit_code(pipeline);
     relay_note_exit(relay, pipeline);
-    relay->running--;
     if (code != EXIT_OK && relay->config->on_failure == ON_FAILURE_EXIT) {
         relay_stop(relay, "a pipeline failed and on_failure is \"exit\"");
     }
-    if (relay->running == 0) {
-        watch_stop(relay->watch);
-        event_base_loopbreak(relay->base);
-    }
+    relay_end_if_idle(relay);
 }
 
 /* Whether each pipeline that publishes has heard of a broker. */
 static bool relay_is_answered(const Relay *relay)
 {
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
-        if (relay->config->pipelines[i].sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
-            !sink_answers(pipeline_sink(relay->lanes[i].pipeline))) {
+        pipeline_view(relay->lanes.items[i]->pipeline, &view);
+        if (relay->lanes.items[i]->config->sink == SINK_KAFKA && view.state == PIPELINE_RUNNING &&
+            !sink_answers(pipeline_sink(relay->lanes.items[i]->pipeline))) {
             return false;
         }
     }
@@ -150,15 +146,15 @@ static void relay_tell_ready(Relay *relay)
     const char *status = !ready     ? text_fold(reason.data)
                          : answered ? "publishing"
                                     : "waiting for a Kafka broker to answer";
-    if (ready && answered && !relay->ready_said) {
-        relay->ready_said = true;
+    if (ready && answered && !relay->told->said) {
+        relay->told->said = true;
         log_write(LOG_INFO, NULL, CODE_READY,
                   LOG_FIELDS(log_number("after_ms", clock_since_us(&relay->started) / 1000)),
                   "ready");
     }
-    if ((ready || relay->ready_sent) && !relay->end->stopping) {
-        AUTO_TEXT state = x_format("%sSTATUS=%s", relay->ready_sent ? "" : "READY=1\n", status);
-        relay->ready_sent = true;
+    if ((ready || relay->told->sent) && !relay->end->stopping) {
+        AUTO_TEXT state = x_format("%sSTATUS=%s", relay->told->sent ? "" : "READY=1\n", status);
+        relay->told->sent = true;
         notify_send(state);
     }
 }
@@ -182,8 +178,8 @@ static void relay_on_changed(void *arg, Pipeline *pipeline)
 static void relay_set_pause(Relay *relay, size_t index, bool paused)
 {
     PipelineView before;
-    pipeline_view(relay->lanes[index].pipeline, &before);
-    pipeline_pause(relay->lanes[index].pipeline, paused);
+    pipeline_view(relay->lanes.items[index]->pipeline, &before);
+    pipeline_pause(relay->lanes.items[index]->pipeline, paused);
     if (before.paused == paused) {
         return;
     }
@@ -204,9 +200,9 @@ static void relay_set_pause(Relay *relay, size_t index, bool paused)
 static void relay_on_pauses(void *arg, bool known)
 {
     Relay *relay = arg;
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
+        pipeline_view(relay->lanes.items[i]->pipeline, &view);
         bool works = view.state == PIPELINE_RUNNING || view.state == PIPELINE_STALLED;
         if (known || works) {
             relay_set_pause(relay, i, watch_facts(relay->watch, i)->paused);
@@ -229,10 +225,10 @@ static void relay_on_preconditions(void *arg, size_t index, const PreconditionLo
 {
     Relay *relay = arg;
     const Error *broken = precondition_broken(look);
-    pipeline_set_broken(relay->lanes[index].pipeline, broken);
-    pipeline_set_alarm(relay->lanes[index].pipeline, precondition_alarm(look));
+    pipeline_set_broken(relay->lanes.items[index]->pipeline, broken);
+    pipeline_set_alarm(relay->lanes.items[index]->pipeline, precondition_alarm(look));
     if (broken == NULL && !look->pending) {
-        pipeline_set_verified(relay->lanes[index].pipeline, look->wal_end, look->identity);
+        pipeline_set_verified(relay->lanes.items[index]->pipeline, look->wal_end, look->identity);
     }
 }
 
@@ -251,9 +247,9 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     uint64_t work = 1;
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        work += *relay->lanes[i].stats->read + *relay->lanes[i].stats->published +
-                *relay->lanes[i].stats->rows->marked;
+    for (size_t i = 0; i < relay->lanes.count; i++) {
+        work += *relay->lanes.items[i]->stats->read + *relay->lanes.items[i]->stats->published +
+                *relay->lanes.items[i]->stats->rows->marked;
     }
     if (work == relay->idle->seen && work != relay->idle->trimmed) {
         relay->idle->trimmed = work;
@@ -265,7 +261,7 @@ static void relay_on_idle_check(evutil_socket_t fd, short what, void *arg)
 /* A standby has nothing to sum up: what it sees is the publisher's. */
 static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, double lag_seconds)
 {
-    const Stats *stats = relay->lanes[index].stats;
+    const Stats *stats = relay->lanes.items[index]->stats;
     bool publisher = view->state != PIPELINE_STANDBY && view->state < PIPELINE_STOPPED;
     double backlog = *stats->now->backlog_events;
     SummaryFacts facts = {.published = *stats->published,
@@ -274,7 +270,7 @@ static void relay_sum_up(Relay *relay, size_t index, const PipelineView *view, d
                           .waiting = isnan(backlog) || backlog < 0 ? -1 : (int64_t)backlog,
                           .lag_seconds = lag_seconds,
                           .state = pipeline_state_name(view->state)};
-    summary_tell(&relay->lanes[index].summary, view->name, &facts, clock_monotonic_us(),
+    summary_tell(&relay->lanes.items[index]->summary, view->name, &facts, clock_monotonic_us(),
                  publisher ? relay->config->log.summary_interval_ms : 0);
 }
 
@@ -284,87 +280,17 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     monitor_beat(relay->monitor);
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
+        pipeline_view(relay->lanes.items[i]->pipeline, &view);
         double lag_seconds = relay_lag_seconds(relay, i, &view);
-        objective_observe(relay->lanes[i].objective, clock_monotonic_us(), lag_seconds);
+        objective_observe(relay->lanes.items[i]->objective, clock_monotonic_us(), lag_seconds);
         relay_sum_up(relay, i, &view, lag_seconds);
     }
+    relay_reload_look(relay);
 }
 
 /* Starting. */
-
-static void relay_add_topic(void *arg, Topic *topic)
-{
-    string_list_add(arg, topic->name);
-}
-
-static void relay_topics(void *arg, StringList *names)
-{
-    const Relay *relay = arg;
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
-        if (relay->config->pipelines[i].sink == SINK_KAFKA) {
-            topics_each(relay->lanes[i].topics, relay_add_topic, names);
-        }
-    }
-}
-
-#define CAPTURE(kind, name, make)                                                                  \
-    Status make(const SourceOptions *options, Source **ret_source, Error *err);
-#include "config/captures.inc"
-#undef CAPTURE
-
-static Status (*const SOURCES[])(const SourceOptions *options, Source **ret_source, Error *err) = {
-#define CAPTURE(kind, name, make) [CAPTURE_##kind] = make,
-#include "config/captures.inc"
-#undef CAPTURE
-};
-
-static Status relay_add_pipeline(Relay *relay, size_t index, Error *err)
-{
-    const PipelineConfig *config = &relay->config->pipelines[index];
-    RelayLane *lane = &relay->lanes[index];
-    Stats *stats = x_calloc(1, sizeof(*stats));
-    lane->stats = stats;
-    stats_init(stats, relay->metrics, config->name);
-    lane->objective =
-        objective_new(relay->metrics, config->name, relay->config->monitor.lag_objective_ms,
-                      relay->config->monitor.lag_target_ratio);
-    PipelineParts parts = {
-        .config = config,
-        .base = relay->base,
-        .stats = stats,
-        .metrics = relay->metrics,
-        .hold = true,
-        .arg = relay,
-        .ended = relay_on_ended,
-        .changed = relay_on_changed,
-        .doubt = relay_on_doubt,
-        .settled = relay_settled,
-        .topics = topics_new(relay->metrics, config->name),
-    };
-    SourceOptions source = {.base = relay->base,
-                            .worker = relay->worker,
-                            .config = relay->config,
-                            .pipeline = config,
-                            .stats = stats};
-    SinkOptions sink = {.base = relay->base,
-                        .worker = relay->worker,
-                        .config = relay->config,
-                        .pipeline = config,
-                        .stats = stats};
-    AUTO(Schema, schema_free) schema = schema_of_outbox(config);
-    if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
-        encoder_new(config, schema, &parts.encoder, err) != OK ||
-        sink_new(&sink, &parts.sink, err) != OK ||
-        SOURCES[config->capture](&source, &parts.source, err) != OK) {
-        return error_prefix(err, "pipeline '%s'", config->name);
-    }
-    lane->topics = parts.topics;
-    lane->pipeline = pipeline_new(&parts);
-    return OK;
-}
 
 static Status relay_start(Relay *relay, Error *err)
 {
@@ -400,12 +326,13 @@ static Status relay_start(Relay *relay, Error *err)
                    OUTBOXD_VERSION, "librdkafka", rd_kafka_version_str(), "libpq", libpq, NULL) = 1;
     metrics_on_collect(relay->metrics, relay_collect, relay);
 
-    size_t count = relay->config->pipeline_count;
-    relay->lanes = x_calloc(count, sizeof(*relay->lanes));
-    for (size_t i = 0; i < count; i++) {
-        if (relay_add_pipeline(relay, i, err) != OK) {
+    relay_reload_begin(relay);
+    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+        RelayLane *lane = NULL;
+        if (relay_lane_new(relay, i, &lane, err) != OK) {
             return FAILED;
         }
+        *vec_add(&relay->lanes) = lane;
     }
     if (relay->config->monitor.listen[0] != '\0') {
         MonitorSources sources = {.arg = relay, .ready = relay_ready, .status = relay_status};
@@ -414,24 +341,11 @@ static Status relay_start(Relay *relay, Error *err)
             return FAILED;
         }
     }
-    relay->groups = groups_new(&(GroupsOptions){.base = relay->base,
-                                                .config = relay->config,
-                                                .metrics = relay->metrics,
-                                                .arg = relay,
-                                                .topics = relay_topics});
-    relay->running = count;
-    for (size_t i = 0; i < count; i++) {
-        pipeline_start(relay->lanes[i].pipeline);
+    for (size_t i = 0; i < relay->lanes.count; i++) {
+        relay_lane_start(relay, relay->lanes.items[i]);
     }
     event_add(relay->second, &(struct timeval){.tv_sec = 1});
-    WatchOptions watch = {.base = relay->base,
-                          .worker = relay->worker,
-                          .config = relay->config,
-                          .metrics = relay->metrics,
-                          .pauses = relay_on_pauses,
-                          .preconditions = relay_on_preconditions};
-    relay_net_options(relay, &watch);
-    return watch_new(&watch, &relay->watch, err);
+    return relay_look_anew(relay, err);
 }
 
 static void relay_release(Relay *relay)
@@ -440,13 +354,7 @@ static void relay_release(Relay *relay)
     groups_free(&relay->groups);
     worker_free(&relay->worker);
     watch_free(&relay->watch);
-    for (size_t i = 0; relay->lanes != NULL && i < relay->config->pipeline_count; i++) {
-        pipeline_free(&relay->lanes[i].pipeline);
-        stats_release(relay->lanes[i].stats);
-        objective_free(&relay->lanes[i].objective);
-        free(relay->lanes[i].stats);
-    }
-    free(relay->lanes);
+    relay_reload_free(relay);
     event_free(relay->worker_io);
     for (size_t i = 0; i < sizeof(relay->signals) / sizeof(relay->signals[0]); i++) {
         event_free(relay->signals[i]);
@@ -461,11 +369,25 @@ static void relay_release(Relay *relay)
     event_base_free(relay->base);
 }
 
-ExitCode relay_run(const Config *config)
+static const RelayHooks HOOKS = {.ended = relay_on_ended,
+                                 .changed = relay_on_changed,
+                                 .doubt = relay_on_doubt,
+                                 .pauses = relay_on_pauses,
+                                 .preconditions = relay_on_preconditions};
+
+ExitCode relay_run(Config *config, const ConfigOverrides *overrides)
 {
     RelayEnd end = {0};
     RelayIdle idle = {0};
-    Relay relay = {.config = config, .started = clock_moment(), .end = &end, .idle = &idle};
+    RelayReady told = {0};
+    RelayReload reload = {.overrides = overrides, .now = generation_new(config)};
+    Relay relay = {.hooks = &HOOKS,
+                   .config = config,
+                   .started = clock_moment(),
+                   .end = &end,
+                   .idle = &idle,
+                   .told = &told,
+                   .reload = &reload};
     AUTO_ERROR err = {0};
     signal(SIGPIPE, SIG_IGN);
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in memory: no core dumps, no ptrace by others */
@@ -485,6 +407,7 @@ ExitCode relay_run(const Config *config)
         relay_exit_now(relay.end->exit_code, relay.end->why);
     }
     relay_release_patiently(&relay, relay_release);
+    generation_drop(&reload.now);
     relay_say_stopped(relay.end->exit_code, relay.end->why);
     return relay.end->exit_code;
 }

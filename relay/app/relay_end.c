@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -17,6 +18,47 @@
 #include "token/token.h"
 
 enum { RELEASE_MS_MIN = 1000 };
+
+/* Whether it ends, and with what. */
+
+void relay_note_exit(Relay *relay, const Pipeline *pipeline)
+{
+    ExitCode code = pipeline_exit_code(pipeline);
+    if (relay->end->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
+        PipelineView view;
+        pipeline_view(pipeline, &view);
+        relay->end->exit_code = code;
+        snprintf(relay->end->why, sizeof(relay->end->why), "pipeline %.60s: %.50s", view.name,
+                 error_code_name(view.error->code));
+    }
+}
+
+void relay_end_if_idle(Relay *relay)
+{
+    bool pending = false;
+    for (size_t i = 0; i < relay->lanes.count && !relay->end->stopping; i++) {
+        pending |= relay->lanes.items[i]->fate == LANE_RENEWS;
+    }
+    if (relay->running == 0 && !pending) {
+        if (relay->watch != NULL) {
+            watch_stop(relay->watch);
+        }
+        event_base_loopbreak(relay->base);
+    }
+}
+
+void relay_count_failures(Relay *relay)
+{
+    relay->end->exit_code = EXIT_OK;
+    relay->end->why[0] = '\0';
+    for (size_t i = 0; i < relay->lanes.count; i++) {
+        if (relay->lanes.items[i]->over && relay->lanes.items[i]->fate == LANE_STAYS) {
+            relay_note_exit(relay, relay->lanes.items[i]->pipeline);
+        }
+    }
+}
+
+/* At once, or patiently. */
 
 typedef struct Patience {
     pthread_t thread;

@@ -42,15 +42,15 @@ bool relay_ready(void *arg, Text *reason)
         text_add(reason, "the relay is stopping\n");
     }
     AUTO_BUFFER paused = TEXT_EMPTY;
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
+        pipeline_view(relay->lanes.items[i]->pipeline, &view);
         if (view.paused) {
             text_printf(&paused, "pipeline %s is paused", view.name);
             relay_add_pause(relay, i, &paused);
             text_add_char(&paused, '\n');
         }
-        PipelineWaiting waiting = pipeline_waiting(relay->lanes[i].pipeline);
+        PipelineWaiting waiting = pipeline_waiting(relay->lanes.items[i]->pipeline);
         if (waiting.reason != NULL) {
             ready = false;
             add_waiting_reason(&view, &waiting, reason);
@@ -133,8 +133,8 @@ static void set_pipeline(json_t *object, const Relay *relay, size_t index)
 #include "config/captures.inc"
 #undef CAPTURE
     };
-    const Pipeline *pipeline = relay->lanes[index].pipeline;
-    const Stats *stats = relay->lanes[index].stats;
+    const Pipeline *pipeline = relay->lanes.items[index]->pipeline;
+    const Stats *stats = relay->lanes.items[index]->stats;
     const Source *source = pipeline_source(pipeline);
     PipelineView view;
     pipeline_view(pipeline, &view);
@@ -159,7 +159,7 @@ static void set_pipeline(json_t *object, const Relay *relay, size_t index)
     relay_set_watched(relay, index, object);
     document_known(object, "holder", view.holder);
     source->ops->status(source, object);
-    objective_status(relay->lanes[index].objective, clock_monotonic_us(),
+    objective_status(relay->lanes.items[index]->objective, clock_monotonic_us(),
                      document_object(object, "objective"));
 }
 
@@ -167,9 +167,9 @@ static void set_pipeline(json_t *object, const Relay *relay, size_t index)
  * has ended keeps none. */
 static size_t relay_speaker(const Relay *relay)
 {
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
+        pipeline_view(relay->lanes.items[i]->pipeline, &view);
         if (view.state != PIPELINE_FAILED && view.state != PIPELINE_STOPPED) {
             return i;
         }
@@ -189,17 +189,18 @@ void relay_status(void *arg, Text *json)
                     (double)clock_since_us(&relay->started) / 1e6);
     document_time(status, "started_at", relay->started.wall_us);
     document_bool(status, "ready", relay_ready(arg, &reason));
+    relay_reload_status(relay, status);
     json_t *pipelines = document_array(status, "pipelines");
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         set_pipeline(document_item(pipelines), relay, i);
     }
-    if (relay->config->pipeline_count > 0) {
+    if (relay->lanes.count > 0) {
         size_t speaker = relay_speaker(relay);
         json_t *postgres = document_object(status, "postgres");
         document_bool(postgres, "connected",
-                      *relay->lanes[speaker].stats->rows->postgres_connected > 0);
+                      *relay->lanes.items[speaker]->stats->rows->postgres_connected > 0);
         relay_set_postgres(relay, postgres);
-        const Sink *sink = pipeline_sink(relay->lanes[speaker].pipeline);
+        const Sink *sink = pipeline_sink(relay->lanes.items[speaker]->pipeline);
         if (sink->ops->status != NULL) {
             sink->ops->status(sink, status);
         }
@@ -215,12 +216,12 @@ void relay_collect(void *arg)
     if (relay->watch != NULL) {
         watch_collect(relay->watch);
     }
-    for (size_t i = 0; i < relay->config->pipeline_count; i++) {
+    for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
-        pipeline_view(relay->lanes[i].pipeline, &view);
-        pipeline_collect(relay->lanes[i].pipeline);
-        objective_collect(relay->lanes[i].objective, clock_monotonic_us());
-        *relay->lanes[i].stats->now->lag_seconds = relay_lag_seconds(relay, i, &view);
+        pipeline_view(relay->lanes.items[i]->pipeline, &view);
+        pipeline_collect(relay->lanes.items[i]->pipeline);
+        objective_collect(relay->lanes.items[i]->objective, clock_monotonic_us());
+        *relay->lanes.items[i]->stats->now->lag_seconds = relay_lag_seconds(relay, i, &view);
         for (PipelineState state = 0; state < PIPELINE_STATE_COUNT; state++) {
             *metrics_gauge(relay->metrics, "outboxd_pipeline_state",
                            "1 for the current state of the pipeline.", "pipeline", view.name,

@@ -121,7 +121,7 @@ void relay_set_watched(const Relay *relay, size_t index, json_t *pipeline)
     document_number(pipeline, "dead_letters", "%.0f", facts != NULL ? facts->dead_letters : NAN);
     document_time(pipeline, "dead_letter_at", facts != NULL ? facts->dead_letter_at_us : 0);
     document_number(pipeline, "oldest_transaction_seconds", "%.3f", age);
-    set_slot(pipeline, pipeline_source(relay->lanes[index].pipeline), facts);
+    set_slot(pipeline, pipeline_source(relay->lanes.items[index]->pipeline), facts);
 }
 
 void relay_set_postgres(const Relay *relay, json_t *postgres)
@@ -135,9 +135,9 @@ void relay_set_postgres(const Relay *relay, json_t *postgres)
 
 void relay_add_pause(const Relay *relay, size_t index, Text *text)
 {
-    const WatchFacts *facts = watch_facts(relay->watch, index);
+    const WatchFacts *facts = relay->watch != NULL ? watch_facts(relay->watch, index) : NULL;
     char scratch[TIMESTAMP_TEXT_MAX];
-    if (!facts->paused) {
+    if (facts == NULL || !facts->paused) {
         return;
     }
     text_printf(text, " by %s since %.*s", facts->paused_by,

@@ -54,6 +54,9 @@ void check_warning(Check *check, const char *place, const char *remedy, const ch
 /** Releases what was found; configuration and problems are the caller's. */
 void check_free(Check *check);
 
+/** All that needs no connection: topics that are named outright, and the three that follow. */
+void check_offline(Check *check);
+
 /** Properties that librdkafka does not know or does not take; without a connection. */
 void check_properties(Check *check);
 

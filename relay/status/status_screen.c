@@ -418,6 +418,29 @@ static void status_add_trouble(const json_t *pipeline, bool colours, int64_t now
     }
 }
 
+/* What became of a reload (SIGHUP), when that is not what the file says. */
+static void status_add_config(const json_t *config, int64_t now_us, Text *out)
+{
+    const json_t *refused = json_object_get(config, "refused");
+    const char *restart = status_text(config, "restart_needed");
+    if (json_is_object(refused)) {
+        text_add(out, "\nthe reload of ");
+        status_add_clock(out, status_text(refused, "at"), now_us);
+        text_add(out, " (");
+        status_add_ago(out, status_text(refused, "at"), now_us);
+        text_add(out, ") was refused, and nothing has changed: ");
+        screen_add(out, false, COLOUR_NONE, status_text(refused, "reason"));
+        text_add_char(out, '\n');
+        status_add_label(out, "remedy");
+        text_add(out, "correct the configuration, and reload again\n");
+    }
+    if (*restart != '\0') {
+        text_add(out, "\nthe file has new values that need a restart of the relay: ");
+        screen_add(out, false, COLOUR_NONE, restart);
+        text_add_char(out, '\n');
+    }
+}
+
 void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text *out)
 {
     const json_t *pipelines = json_object_get(status, "pipelines");
@@ -430,6 +453,7 @@ void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text 
     {
         status_add_trouble(pipeline, colours, now_us, out);
     }
+    status_add_config(json_object_get(status, "config"), now_us, out);
     status_groups_add(json_object_get(status, "consumer_groups"), colours, out);
 }
 

@@ -44,6 +44,7 @@ NOT_RUN = {
     "installs the package": "tests/run package does the same in a root of its own (support/shell/package.sh)",
     "quickstart": "test_quickstart runs it",
     "restarts PostgreSQL": "the server of the tests is restarted by tests of their own; test_preconditions has wal_level",
+    "systemd": "systemd is not PID 1 in the tests; test_reload sends the signal that the unit sends, and reads what the relay tells systemd",
     "a standby": "test_wal_failover and test_wal_history have a standby",
     "parameters": "it takes parameters of the reader's program; test_readme runs it with some",
     "a container engine": "none runs in the tests; test_container builds the image by the same scripts and starts it, test_compose starts the services",

@@ -133,6 +133,7 @@ class Relay:
         self.env = env or {}
         self.binary = None      # of another version or build; None: outboxd_binary()
         self.process = None
+        self.config = config    # what reload() changes
         self.starts = 0
         self.fail_path = os.path.join(self.directory, "failpoints.log")
         self.fail_at, self.struck_before = [], 0
@@ -279,6 +280,18 @@ class Relay:
 
     def resume(self):
         self.signal(signal.SIGCONT)
+
+    def reload(self, config=None, until="RELOADED", timeout=20):
+        """Writes the configuration (a dict or text; None: leaves the file as it is), sends SIGHUP, and waits for the next line with that code
+        (None: does not); the line."""
+        if config is not None:
+            self.config = config
+            write_configuration(self.config_path, config)
+        before = len(self.log_lines(f"code={until}( |$)")) if until else 0
+        self.signal(signal.SIGHUP)
+        if not until:
+            return None
+        return eventually(lambda: self.log_lines(f"code={until}( |$)")[before:], timeout, lambda: f"{until}\n{self.log_tail()}")[-1]
 
     def stop(self, timeout=20, expect=0):
         """SIGTERM and wait; the exit code, which must be `expect` unless that is None."""

@@ -98,6 +98,23 @@ Test(status_screen, stalled_pipeline_says_since_when_why_and_the_remedy)
     cr_assert_null(strstr(screen, "orders is"));
 }
 
+Test(status_screen, a_refused_reload_and_what_needs_a_restart_are_told)
+{
+    AUTO_BUFFER out = TEXT_EMPTY;
+    json_t *object = object_of(RUNNING, true, true);
+    json_object_set_new(object, "config",
+                        json_pack("{s:{s:s,s:s},s:s}", "refused", "at", "2026-11-21T09:12:44Z",
+                                  "reason", "a.conf:14: unknown option", "restart_needed",
+                                  "monitor.listen"));
+    status_screen_add(object, false, NOW_US, &out);
+    expect_line(text_string(&out),
+                "\n\nthe reload of 09:12:44 UTC (14 min ago) was refused, and nothing has changed: "
+                "a.conf:14: unknown option\n  remedy        correct");
+    expect_line(text_string(&out),
+                "\n\nthe file has new values that need a restart of the relay: monitor.listen\n");
+    json_decref(object);
+}
+
 static const char WAITING[] =
     "{'name':'orders','capture':'poll','state':'running','since':'2026-11-18T05:00:00Z',"
     "'in_flight_events':0,'error':null,'holder':null,'waiting':{'events':1500,'topics':2,"
