@@ -167,6 +167,24 @@ def test_what_waits_goes_by_the_new_routes(captured, kafka, database, prefix):
     all_marked(database, one)
 
 
+def test_what_waits_in_memory_goes_by_the_new_routes(wal_relay, kafka, database, prefix):
+    """With on_publish = "keep" no row tells what is published: events wait in memory for their topic, and come again from the log."""
+    there = kafka.create_topic(f"{prefix}.there")
+    one = wal_relay({"on_publish": "keep", "topic": f"{prefix}.missing", "routes": [{"aggregate_type": "good", "topic": there}]},
+                    args=["--new-slot"]).start()
+    emit(database, 1, 2, kind="good")
+    one.wait_published(2)
+    emit(database, 3, 4)
+    emit(database, 5, kind="good")
+    one.wait_published(3)
+    one.wait_not_ready("missing")
+    one.reload(changed(one, {"topic": there}))
+    emit(database, 6)
+    one.wait_published(6)
+    assert keys(kafka, there) == ["1", "2", "5", "3", "4", "6"]
+    assert_kept(one)
+
+
 def test_a_paused_pipeline_takes_it_over_and_stays_paused(captured, kafka, database, prefix):
     old, new = (kafka.create_topic(f"{prefix}.{name}") for name in ("old", "new"))
     one = captured({"topic": old}).start()
@@ -334,7 +352,7 @@ def test_a_new_password_is_used_by_the_next_connection(captured, kafka, database
         all_marked(database, one)
         assert_in_phases(database, read_topics(kafka.brokers, [topic]), [topic])
         assert not one.log_lines("second") and not one.log_lines("POSTGRES_AUTHENTICATION")
-        assert one.metric("watch_up") == 1
+        eventually(lambda: one.metric("watch_up") == 1, what="the watch connects with it, too")
         one.stop()
     finally:
         database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}", user=SUPERUSER)
