@@ -362,6 +362,17 @@ static void reload_take(Relay *relay, Config *config)
               "the configuration was read again, and nothing in it has changed");
 }
 
+/* Certificates may be others although their paths are the same. */
+static void reload_credentials(const Relay *relay)
+{
+    for (size_t i = 0; i < relay->lanes.count; i++) {
+        const RelayLane *lane = relay->lanes.items[i];
+        if (lane->fate == LANE_STAYS && !lane->over) {
+            pipeline_renew(lane->pipeline);
+        }
+    }
+}
+
 void relay_reload(Relay *relay)
 {
     Problems problems = {0};
@@ -375,6 +386,7 @@ void relay_reload(Relay *relay)
         reload_refuse(relay, &problems);
     } else {
         reload_take(relay, config);
+        reload_credentials(relay);
     }
     problems_free(&problems);
     notify_send("READY=1");

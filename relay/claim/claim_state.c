@@ -121,8 +121,8 @@ PgConn *claim_new_conn(const Claim *claim, const PgConnOptions *how)
     PgConnOptions options = *how;
     options.base = source->base;
     options.worker = source->worker;
-    options.dsn = how->replication ? config_replication_dsn(source->config)
-                                   : &source->config->database.dsn;
+    options.dsn =
+        how->replication ? config_replication_dsn(source->config) : &source->config->database.dsn;
     options.pooled = source->config->database.pooler == POOLER_SESSION;
     options.application_name = claim->application_name;
     options.connect_timeout_ms = source->config->database.connect_timeout_ms;

@@ -102,9 +102,9 @@ Status sink_file_new(const SinkOptions *options, Sink **ret_sink, Error *err)
     signal(SIGXFSZ, SIG_IGN); /* the largest size of a file is an error like a full disk */
     FileLines *file = x_calloc(1, sizeof(*file));
     int64_t rotate_bytes = options->pipeline->file.rotate_bytes;
-    file->lines = (LinesWriter){
-        .ops = &FILE_LINES, /* a group goes into one file */
-        .group_bytes = rotate_bytes < LINES_BYTES_MAX ? (size_t)rotate_bytes : LINES_BYTES_MAX};
+    file->lines = (LinesWriter){.ops = &FILE_LINES, /* a group goes into one file */
+                                .group_bytes = rotate_bytes < LINES_BYTES_MAX ? (size_t)rotate_bytes
+                                                                              : LINES_BYTES_MAX};
     file->pipeline = options->pipeline;
     file->writer = x_calloc(1, sizeof(*file->writer));
     file_writer_init(file->writer, options->pipeline->name, &options->pipeline->file);

@@ -438,11 +438,11 @@ Test(load, the_connection_string_of_replication_gets_the_same_password)
         NULL);
     const Config *config = loading_config(&loading);
     cr_assert_str_eq(config->database.dsn, "host=pooler password=s3");
-    cr_assert_str_eq(config_replication_dsn(config), "host=db password=s3");
+    cr_assert_str_eq(*config_replication_dsn(config), "host=db password=s3");
     loading_end(&loading);
     loading_begin(&loading);
     loading_run(&loading, DATABASE("dsn = \"host=db\";"), NULL, NULL);
-    cr_assert_str_eq(config_replication_dsn(loading_config(&loading)), "host=db");
+    cr_assert_str_eq(*config_replication_dsn(loading_config(&loading)), "host=db");
     loading_end(&loading);
     ASSERT_PROBLEMS(DATABASE("dsn = \"host=db\"; replication_dsn = \"host=db password=s3\"; "
                              "password = \"s3\";"),
