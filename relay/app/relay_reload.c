@@ -244,8 +244,7 @@ static void reload_passwords(const Relay *relay)
 {
     for (size_t i = 0; i < relay->lanes.count; i++) {
         const RelayLane *lane = relay->lanes.items[i];
-        if (change_of_config(lane->born->config, relay->config, "database.dsn", NULL) ==
-            CHANGE_LIVE) {
+        if (change_of_config(lane->born->config, relay->config, "database.", NULL) == CHANGE_LIVE) {
             change_password(lane->born->config, relay->config);
         }
     }

@@ -136,10 +136,9 @@ static Change change_of_option(const Option *option, const void *from, const voi
         return CHANGE_NONE;
     }
     if ((option->flags & OPTION_DSN) != 0) {
-        return dsn_differs_by_password(((const Config *)from)->database.dsn,
-                                       ((const Config *)to)->database.dsn)
-                   ? CHANGE_LIVE
-                   : CHANGE_RENEWS;
+        const char *a = *(char *const *)(const void *)((const char *)from + option->offset);
+        const char *b = *(char *const *)(const void *)((const char *)to + option->offset);
+        return dsn_differs_by_password(a, b) ? CHANGE_LIVE : CHANGE_RENEWS;
     }
     return (option->flags & OPTION_RELOADABLE) != 0 || option->scope == SCOPE_ROUTE ? CHANGE_LIVE
                                                                                     : CHANGE_RENEWS;
@@ -247,10 +246,16 @@ void change_apply(PipelineConfig *to, const PipelineConfig *from)
     change_apply_routes(&to->route, &from->route);
 }
 
+static void change_dsn(char **to, const char *from)
+{
+    if (strcmp(*to, from) != 0) {
+        explicit_bzero(*to, strlen(*to));
+        text_copy(to, from);
+    }
+}
+
 void change_password(Config *to, const Config *from)
 {
-    if (strcmp(to->database.dsn, from->database.dsn) != 0) {
-        explicit_bzero(to->database.dsn, strlen(to->database.dsn));
-        text_copy(&to->database.dsn, from->database.dsn);
-    }
+    change_dsn(&to->database.dsn, from->database.dsn);
+    change_dsn(&to->database.replication_dsn, from->database.replication_dsn);
 }

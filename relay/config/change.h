@@ -31,5 +31,5 @@ void change_keep_fixed(const Config *from, Config *to, Text *names);
  * texts of before are freed: who reads them is made anew first. */
 void change_apply(PipelineConfig *to, const PipelineConfig *from);
 
-/** Gives `to` the connection string of `from`. */
+/** Gives `to` the connection strings of `from`. */
 void change_password(Config *to, const Config *from);

@@ -115,6 +115,18 @@ Test(change, of_a_connection_string_the_password_alone_is_no_new_database)
     assert_config(DSN("host=db"), DSN("host=db port=6000"), CHANGE_RENEWS, "database.dsn");
 }
 
+Test(change, the_connection_string_of_replication_counts_by_itself)
+{
+    assert_config(DSN("host=db\"; replication_dsn = \"host=a"),
+                  DSN("host=db\"; replication_dsn = \"host=b"), CHANGE_RENEWS,
+                  "database.replication_dsn");
+    assert_config(DSN("host=db"), DSN("host=db\"; replication_dsn = \"host=b"), CHANGE_RENEWS,
+                  "database.replication_dsn");
+    assert_config(DSN("host=db\"; replication_dsn = \"host=a\"; password = \"x"),
+                  DSN("host=db\"; replication_dsn = \"host=a\"; password = \"y"), CHANGE_LIVE,
+                  "database.dsn database.replication_dsn database.password");
+}
+
 Test(change, prefixes_choose_what_is_compared)
 {
     Pair pair;
