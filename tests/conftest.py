@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
+import zlib
 
 import pytest
 
@@ -36,6 +37,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds; begun before the others")
     config.addinivalue_line("markers", "soak: one more case of a kind that another case of the same test stands for, or an outage at its full length; "
                                        "run with --soak, as tests/run soak does")
+    config.addinivalue_line("markers", "by_turns: of a module whose tests are about what both captures share: each case is quick by one of them, and one for soak by "
+                                       "the other; its name says by which. What TRIALS.md names stays quick by both")
     config.addinivalue_line("markers", "matrix: a cell of tests/run matrix that the quick parts leave out; run with --matrix")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
@@ -62,6 +65,7 @@ def pytest_collection_modifyitems(config, items):
     if parts:
         config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
         items[:] = [item for item in items if part_of(item) in parts]
+    _take_turns(items)
     others = [item for item in items if not _wanted(config, item)]
     if others:
         config.hook.pytest_deselected(items=others)
@@ -77,6 +81,23 @@ def _wanted(config, item):
     if config.getoption("--matrix"):
         return item.module.__name__ == "test_matrix"
     return bool(item.get_closest_marker("soak")) == config.getoption("--soak") and not item.get_closest_marker("matrix")
+
+
+def _take_turns(items):
+    """The marker by_turns."""
+    with open(os.path.join(_HERE, "TRIALS.md"), encoding="utf-8") as f:
+        trials = set(re.findall(r"\w+", f.read()))
+    pairs = collections.defaultdict(dict)
+    for item in items:
+        params = list(map(str, item.callspec.params.values())) if hasattr(item, "callspec") else []
+        captures = [value for value in params if value in CAPTURES]
+        if item.get_closest_marker("by_turns") and len(captures) == 1 and item.originalname.removeprefix("test_") not in trials:
+            rest = [value for value in params if value not in CAPTURES]
+            pairs[item.path.name, item.originalname, *rest][captures[0]] = item
+    for name, pair in pairs.items():
+        if len(pair) == len(CAPTURES) and not any(item.get_closest_marker("soak") for item in pair.values()):
+            names = sorted(pair)
+            pair[names[zlib.crc32(repr(name).encode()) % len(names)]].add_marker(pytest.mark.soak)
 
 
 def _group(item):

@@ -13,6 +13,8 @@ from support.consume import headers_of, wait_for_records
 from support.postgres import RELAY, SUPERUSER
 from support.relay import configuration, outboxd, write_configuration
 
+pytestmark = pytest.mark.by_turns
+
 DEBEZIUM = {
     "table": """CREATE TABLE public.outboxevent (id uuid PRIMARY KEY, aggregatetype varchar(255) NOT NULL, aggregateid varchar(255) NOT NULL,
         type varchar(255) NOT NULL, payload jsonb)""",

@@ -10,6 +10,8 @@ from support.consume import wait_for_records
 from support.postgres import RELAY, SUPERUSER
 from support.relay import outboxd
 
+pytestmark = pytest.mark.by_turns
+
 # Tables as an application may have them, some with columns that are near to ours; and a view.
 OWN = """
 CREATE SCHEMA shop;

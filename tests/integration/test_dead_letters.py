@@ -13,6 +13,8 @@ from support.consume import headers_of, read_topics, wait_for_records
 from support.postgres import APP, OWNER, RELAY
 from support.relay import clean_environment, outboxd, outboxd_binary
 
+pytestmark = pytest.mark.by_turns
+
 COUNT = "SELECT count(*) FROM outbox.dead_letter"
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 ASIDE = {"on_poison": "dead_letter", "on_unrouted": "dead_letter"}

@@ -13,6 +13,8 @@ from support.consume import headers_of, read_topics
 from support.postgres import OWNER
 from support.relay import outboxd
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 LETTERS = "SELECT count(*) FROM outbox.dead_letter"
 BIG = json.dumps({"n": 0, "text": "x" * 5000})

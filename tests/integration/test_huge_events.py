@@ -15,6 +15,8 @@ from support.consume import wait_for_records
 from support.postgres import RELAY, SUPERUSER
 from support.relay import outboxd
 
+pytestmark = pytest.mark.by_turns
+
 MB = 1000 * 1000
 ASIDE = {"on_poison": "dead_letter"}
 LETTERS = "SELECT count(*) FROM outbox.dead_letter"

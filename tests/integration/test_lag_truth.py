@@ -10,6 +10,8 @@ from support.postgres import RELAY
 from support.relay import outboxd
 from support.wal import Wal
 
+pytestmark = pytest.mark.by_turns
+
 FAST = {"interval": "200ms", "lag_objective": "1s"}
 SLACK = 1.2  # of a look, its second one, and a busy machine
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"

@@ -11,6 +11,8 @@ from support.consume import read_topics
 from support.postgres import SUPERUSER
 from support.trial import Trial
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 OPTIONS = {"lease": "1s", "standby_interval": "200ms"}
 

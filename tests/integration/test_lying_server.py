@@ -12,6 +12,8 @@ from support.postgres import APP
 from support.proxy import Proxy
 from support.relay import configuration, outboxd, write_configuration
 
+pytestmark = pytest.mark.by_turns
+
 _T, _D = b"T", b"D"
 
 

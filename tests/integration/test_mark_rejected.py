@@ -8,6 +8,8 @@ from support.consume import read_topics, wait_for_records
 from support.postgres import SUPERUSER
 from support.trial import Trial
 
+pytestmark = pytest.mark.by_turns
+
 GUARD = """CREATE FUNCTION outbox.guard() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN IF OLD.seq % 10 = 0 THEN RAISE EXCEPTION 'no'; END IF; RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END; END $$;
     CREATE TRIGGER guard BEFORE UPDATE OR DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.guard()"""

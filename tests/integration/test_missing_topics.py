@@ -12,6 +12,8 @@ from conftest import CAPTURES, soak
 from support.common import eventually, stays_true
 from support.consume import headers_of, read_topics, wait_for_records
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 both = pytest.mark.parametrize("capture", ["poll", "wal"])

@@ -11,6 +11,8 @@ from support.postgres import RELAY
 from support.relay import migrate, outboxd
 from support.wal import SLOT, Wal
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 

@@ -17,6 +17,8 @@ from support.postgres import OWNER, RELAY, SUPERUSER
 from support.relay import outboxd
 from support.trial import Trial
 
+pytestmark = pytest.mark.by_turns
+
 INTERVAL = 0.4      # monitor.interval of these relays
 MARGIN = 4.0        # for a machine that is busy: no more than this later, readiness says so
 

@@ -11,6 +11,8 @@ from support.postgres import APP
 from support.relay import outboxd
 from support.trial import Trial
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 ASIDE = "SELECT count(*) FROM outbox.dead_letter"
 DEAD = {"on_poison": "dead_letter"}

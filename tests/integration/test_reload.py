@@ -20,6 +20,8 @@ from support.trial import Trial
 from support.verify import read_truth
 from support.wal import SLOT, Wal
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 

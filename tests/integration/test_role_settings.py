@@ -9,6 +9,8 @@ from support.consume import headers_of, read_topics
 from support.postgres import APP, RELAY, SUPERUSER
 from support.relay import outboxd
 
+pytestmark = pytest.mark.by_turns
+
 PRINTED = {"DateStyle": "'SQL, DMY'", "IntervalStyle": "'iso_8601'", "TimeZone": "'Asia/Kathmandu'", "bytea_output": "'escape'", "extra_float_digits": "-15",
            "quote_all_identifiers": "on", "xmlbinary": "'hex'", "lc_numeric": "'C'"}
 READ = {"standard_conforming_strings": "off", "escape_string_warning": "off", "backslash_quote": "on", "transform_null_equals": "on", "array_nulls": "off",

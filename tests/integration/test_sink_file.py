@@ -22,6 +22,8 @@ from support.trial import Trial
 from support.verify import compare, read_truth
 from support.wal import Wal
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 

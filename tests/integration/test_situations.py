@@ -12,6 +12,8 @@ from support.common import eventually, stays_true
 from support.consume import wait_for_records
 from support.relay import configuration, outboxd
 
+pytestmark = pytest.mark.by_turns
+
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 BIG = '"' + "x" * 5000 + '"'
 MONITOR = {"lag_objective": "2s", "interval": "500ms"}

@@ -12,6 +12,8 @@ from support.consume import read_topics, wait_for_records
 from support.postgres import OWNER, RELAY, SUPERUSER
 from support.wal import Wal, drop_slots
 
+pytestmark = pytest.mark.by_turns
+
 TABLE = """CREATE TYPE public.kind AS ENUM ('good', 'gone');
 CREATE TABLE public.big (seq bigserial PRIMARY KEY, event_id text NOT NULL DEFAULT gen_random_uuid(), event_type public.kind NOT NULL DEFAULT 'good',
     aggregate_type text NOT NULL DEFAULT 'order', aggregate_id text NOT NULL, payload jsonb NOT NULL DEFAULT '{}', published_at timestamptz);
