@@ -144,18 +144,22 @@ static void check_all_migrations(Check *check)
     PQclear(r);
 }
 
-/* The largest record that outbox.emit accepts, where it stands beside the pipeline's table. */
+/* The largest record that outbox.emit accepts, where it stands beside the pipeline's table. It is
+ * called, so it must be a function of theirs who own the table or the schema. */
 static PGresult *check_emit_limit(Check *check, const PreconditionLook *look)
 {
-    const char *const values[] = {look->schema};
+    AUTO_TEXT oid = x_format("%u", look->table_oid);
+    const char *const values[] = {look->schema, oid};
     PGresult *r = check_query(
         check, "limit of emit",
         "SELECT format('%I.%I()', n.nspname, p.proname) FROM pg_catalog.pg_proc p JOIN"
         " pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1 AND p.proname ="
         " 'record_bytes_max' AND p.pronargs = 0 AND p.prorettype = 23"
         " AND starts_with(obj_description(p.oid, 'pg_proc'), 'outboxd: ')"
-        " AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')",
-        1, values);
+        " AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')"
+        " AND (pg_has_role(p.proowner, n.nspowner, 'MEMBER') OR pg_has_role(p.proowner,"
+        " (SELECT c.relowner FROM pg_class c WHERE c.oid = $2::oid), 'MEMBER'))",
+        2, values);
     if (r != NULL && PQntuples(r) == 1) {
         AUTO_TEXT sql = x_format("SELECT %s", pg_value(r, 0, 0));
         PGresult *limit = check_query(check, "limit of emit", sql, 0, NULL);

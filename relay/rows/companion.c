@@ -43,8 +43,24 @@ void companion_add(Companion companion, const char *alias, Text *sql)
                 "  k.relnamespace::" PG "regnamespace::text || '.' ||"
                 "  " PG "quote_ident(k.relname) AS sql FROM " PG "pg_class k"
                 "  WHERE k.relnamespace IN (c.relnamespace, " PG "to_regnamespace('outbox')::oid)"
-                "  AND %s ORDER BY k.relnamespace = c.relnamespace DESC LIMIT 1) %s ON true",
+                "  AND %s AND " COMPANION_IS_BY_US(
+                    "k") " ORDER BY k.relnamespace = c.relnamespace DESC LIMIT 1) %s ON true",
                 MATCHES[companion], alias);
+}
+
+void companion_add_strangers_query(Text *sql)
+{
+    text_add(sql,
+             "SELECT k.sql, " PG "pg_get_userbyid(k.relowner), 'ALTER TABLE ' || k.sql ||"
+             " ' OWNER TO ' || " PG "quote_ident(" PG "pg_get_userbyid(c.relowner)) || ';'"
+             " FROM " PG "pg_class c CROSS JOIN LATERAL (SELECT k.*,"
+             "  k.relnamespace::" PG "regnamespace::text || '.' || " PG "quote_ident(k.relname)"
+             "  AS sql FROM " PG "pg_class k WHERE k.relnamespace IN (c.relnamespace,"
+             "  " PG "to_regnamespace('outbox')::oid)) k WHERE c.oid = $1::oid AND (");
+    for (size_t i = 0; i < COMPANION_COUNT; i++) {
+        text_printf(sql, "%s%s", i > 0 ? " OR " : "", MATCHES[i]);
+    }
+    text_add(sql, ") AND " COMPANION_IS_BY_US("k") " IS NOT TRUE ORDER BY 1");
 }
 
 Status companion_find(PgSession *session, const char *table, Companion companion, bool beside,

@@ -3,7 +3,8 @@
  *
  * It is in the schema of the outbox table, else in schema outbox, has the name, and has the columns
  * that ours has: an application may well have a relation of that name in its own schema, and then
- * that of schema outbox is meant. Comments do not tell, since a dump may leave them out. */
+ * that of schema outbox is meant. Comments do not tell, since a dump may leave them out. Its owner
+ * tells that it is ours, and not of somebody who may create tables there. */
 #pragma once
 
 #include "base/text.h"
@@ -29,12 +30,22 @@ typedef enum Companion {
     COMPANION_IS(k, "migration", "'r', 'p'",                                                       \
                  "'version', 'checksum', 'applied_by', 'outboxd_version'", "4")
 
-/* The same, beside the outbox table `c`: whoever may create a table there must not pass for us, so
- * it belongs to the owner of the outbox table or of the schema. */
-#define COMPANION_IS_OUR_MIGRATION(k)                                                              \
-    COMPANION_IS_MIGRATION(k)                                                                      \
-    " AND " k ".relowner IN (c.relowner, (SELECT o.nspowner FROM pg_catalog.pg_namespace o"        \
-    " WHERE o.oid = " k ".relnamespace))"
+/* Of the outbox table `c`: whoever may create a relation beside it must not pass for us, as we
+ * would run their triggers, views and policies. So the owner of `k` is that of the table or of the
+ * schema of `k`, or a member of one of these, who may do as they do; or, in schema outbox and for a
+ * table elsewhere, who migrated that schema, which others may have prepared. */
+#define COMPANION_IS_BY_US(k)                                                                      \
+    "(pg_catalog.pg_has_role(" k ".relowner, c.relowner, 'MEMBER')"                                \
+    " OR pg_catalog.pg_has_role(" k ".relowner, (SELECT o.nspowner FROM"                           \
+    " pg_catalog.pg_namespace o WHERE o.oid = " k ".relnamespace), 'MEMBER')"                      \
+    " OR (" k ".relnamespace IS DISTINCT FROM c.relnamespace AND NOT"                              \
+    " pg_catalog.has_schema_privilege('public', " k ".relnamespace, 'CREATE') AND " k              \
+    ".relowner ="                                                                                  \
+    " (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.relname = 'migration'"                 \
+    " AND m.relnamespace = " k ".relnamespace AND m.relkind IN ('r', 'p'))))"
+
+/* The same, beside the outbox table `c`, and by us. */
+#define COMPANION_IS_OUR_MIGRATION(k) COMPANION_IS_MIGRATION(k) " AND " COMPANION_IS_BY_US(k)
 
 /** Appends a join: "configured", whose `part` are the parts of a table's name, which the SQL
  * expression `name` gives; and "c", the table, by its name in the catalog, as to_regclass() would
@@ -45,6 +56,10 @@ void companion_add_table(const char *name, Text *sql);
 /** Appends a join behind that: as `alias`, the companion of c: oid, nsp (oid of its schema), sql
  * (its name); or NULLs. */
 void companion_add(Companion companion, const char *alias, Text *sql);
+
+/** Appends a query, $1 is the oid of an outbox table: the relations that would be its companions
+ * but for their owner, as rows of: name, owner, what is to be run if they are ours after all. */
+void companion_add_strangers_query(Text *sql);
 
 /** Looks one up: *ret_name is its name as SQL, which the caller frees, or NULL: there is none.
  * table: as in the configuration; beside: only in its schema. */

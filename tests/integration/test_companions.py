@@ -91,6 +91,34 @@ def test_check_finds_no_problem(adopted, database):
     assert "no problem" in said and "not up to date" not in said, said
 
 
+def test_a_writer_who_may_create_tables_beside_it_neither_pauses_it_nor_gets_its_letters(adopted, database, prefix):
+    """Both have the columns of ours and give the relay every right: they are passed over, and check names them. Ours are in a schema that another role prepared."""
+    database.execute(f"ALTER SCHEMA outbox OWNER TO {SUPERUSER}; GRANT ALL ON SCHEMA outbox TO shop_owner; ALTER SCHEMA shop OWNER TO shop_owner; GRANT ALL ON SCHEMA shop TO shop_app;"
+                     " DROP TABLE shop.pause, shop.dead_letter", user=SUPERUSER)
+    database.execute("CREATE TABLE shop.pause (pipeline text, paused_at timestamptz DEFAULT now(), paused_by text DEFAULT 'mallory', reason text);"
+                     " INSERT INTO shop.pause (pipeline) VALUES ('orders');"
+                     " CREATE TABLE shop.dead_letter (id bigint, pipeline text, reason text, at timestamptz);"
+                     " GRANT ALL ON shop.pause, shop.dead_letter TO PUBLIC", user="shop_app")
+    insert(database, "1", "no such topic")
+    insert(database, "2")
+    one = adopted.start()
+    one.wait_published(1)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 1, what=one.log_tail)
+    said = outboxd("check", "-c", adopted.config_path, expect=0).stdout
+    for name in ("pause", "dead_letter"):
+        assert f'shop.{name} looks like a table or view of outboxd, but outboxd does not use it: it belongs to role "shop_app"' in said, said
+    one.stop()
+    # a member of the role that owns the schema may do what that role may
+    deputy = f"{prefix}_deputy"
+    database.execute(f'CREATE ROLE "{deputy}" IN ROLE shop_owner; ALTER TABLE shop.pause OWNER TO "{deputy}"', user=SUPERUSER)
+    try:
+        one.start()
+        eventually(lambda: one.status()["pipelines"][0]["paused"]["by"] == "mallory", what=one.log_tail)
+        one.stop()
+    finally:
+        database.execute(f'REASSIGN OWNED BY "{deputy}" TO {SUPERUSER}; DROP ROLE "{deputy}"', user=SUPERUSER)
+
+
 def test_status_without_a_relay_reads_no_view_of_another_kind(relay, database):
     database.execute(OWN + "ALTER TABLE shop.messages RENAME TO event", user=SUPERUSER)
     database.execute(f"GRANT USAGE ON SCHEMA shop TO {RELAY}; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO {RELAY}", user=SUPERUSER)
