@@ -104,3 +104,44 @@ char *column_need(const PipelineConfig *pipeline, size_t index)
     }
     return template_need(pipeline, name);
 }
+
+/* Types. */
+
+static const char *const INTEGERS[] = {"bigint", "integer", "smallint", NULL};
+static const char *const TIMES[] = {"timestamp with time zone", "timestamp without time zone",
+                                    NULL};
+static const char *const BYTES[] = {"bytea", NULL};
+static const char *const OBJECTS[] = {"jsonb", "json", NULL};
+static const char *const VERSIONS[] = {"bigint", "integer",           "smallint", "numeric",
+                                       "text",   "character varying", NULL};
+
+/* Classes whose type matters; columns of the others are read as text, whatever they are. */
+static const struct {
+    const char *const *types; /* NULL: any */
+    const char *wanted;
+} CLASS_TYPES[] = {
+    [COLUMN_TEXT] = {NULL, NULL},           [COLUMN_NUMBER] = {VERSIONS, "a number"},
+    [COLUMN_DOCUMENT] = {NULL, NULL},       [COLUMN_OBJECT] = {OBJECTS, "jsonb"},
+    [COLUMN_BYTES] = {BYTES, "bytea"},      [COLUMN_INTEGER] = {INTEGERS, "an integer"},
+    [COLUMN_TIME] = {TIMES, "a timestamp"},
+};
+
+static bool type_is(const char *type, const char *const *types)
+{
+    while (*types != NULL && strcmp(type, *types) != 0) {
+        types++;
+    }
+    return *types != NULL;
+}
+
+bool column_takes(size_t index, const char *type)
+{
+    const char *const *types = CLASS_TYPES[OUTBOX_COLUMNS[index].class].types;
+    bool hex = index == FIELD_PAYLOAD && type_is(type, BYTES);
+    return !hex && (types == NULL || type_is(type, types));
+}
+
+const char *column_wants(size_t index)
+{
+    return CLASS_TYPES[OUTBOX_COLUMNS[index].class].wanted;
+}

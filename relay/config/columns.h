@@ -18,3 +18,11 @@ const char *column_name(const PipelineConfig *pipeline, size_t index);
 /** Why the pipeline needs the index-th column: "columns.topic names it", "the key ${aggregate_id}
  * needs it"; malloc'd. NULL: it does without. */
 char *column_need(const PipelineConfig *pipeline, size_t index);
+
+/** Whether an event can be read of the index-th column when it is of that type, as format_type()
+ * says it without a modifier. */
+bool column_takes(size_t index, const char *type);
+
+/** What the index-th column has to be, for people: "an integer"; NULL: of any type, or but for one
+ * of bytes. Static. */
+const char *column_wants(size_t index);

@@ -6,13 +6,14 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "config/outbox_columns.h"
+#include "config/columns.h"
 #include "migrate/migrate_internal.h"
 #include "migrate/migrate_script.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 
-/* As "name type", a PostgreSQL array. More columns are fine: users add some for header_columns. */
+/* As "name type", a PostgreSQL array. More columns are fine: users add some for header_columns. So
+ * are types that a relay reads as well: what `run` takes, `check` and `migrate` take. */
 static const char MIGRATION_COLUMNS[] =
     "{version integer,name text,checksum text,applied_at timestamp with time zone,applied_by text,"
     "outboxd_version text,duration_ms integer,skipped boolean}";
@@ -32,35 +33,81 @@ static char *event_columns(void)
     return columns.data;
 }
 
+/* Whether a relay reads the column as it is: then it is as good as ours. */
+static bool shape_is_taken(const char *table, const char *column, const char *type)
+{
+    size_t index = 0;
+    while (index < COLUMN_COUNT && strcmp(OUTBOX_COLUMNS[index].name, column) != 0) {
+        index++;
+    }
+    return strcmp(table, "event") == 0 && index < COLUMN_COUNT && column_takes(index, type);
+}
+
+enum { SHAPE_TABLE, SHAPE_COLUMN, SHAPE_WANTED, SHAPE_TYPE, SHAPE_BASE_TYPE, SHAPE_ALTER };
+
+static const char SHAPE_SQL[] =
+    "SELECT CASE WHEN c.oid IS NOT NULL THEN format('%I.%I', n.nspname, c.relname) END, w.column, "
+    "w.type,"
+    " format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, NULL),"
+    " CASE WHEN a.attnum IS NULL THEN format('ADD COLUMN %I %s', w.column, w.type)"
+    " ELSE format('ALTER COLUMN %1$I TYPE %2$s USING %1$I::%2$s', w.column, w.type) END"
+    " FROM (SELECT split_part(want, ' ', 1) AS column, substr(want, strpos(want, ' ') + 1) AS type,"
+    "  i FROM unnest($3::text[]) WITH ORDINALITY u(want, i)) w"
+    " LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1)"
+    "  ON c.relname = $2 AND c.relkind IN ('r', 'p')"
+    " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+    "  AND a.attname = w.column"
+    " WHERE a.attnum IS NULL OR format_type(a.atttypid, NULL) <> w.type ORDER BY w.i";
+
+/* Rows of the query as what differs, and what mends it. */
+static void shape_compare(const PGresult *result, const char *table, Text *differs, Text *alter)
+{
+    for (int row = 0; row < PQntuples(result); row++) {
+        const char *column = pg_value(result, row, SHAPE_COLUMN);
+        const char *wanted = pg_value(result, row, SHAPE_WANTED);
+        if (pg_is_null(result, row, SHAPE_TYPE)) {
+            text_printf(differs, "%sit lacks column %s %s", differs->length > 0 ? ", " : "", column,
+                        wanted);
+        } else if (!shape_is_taken(table, column, pg_value(result, row, SHAPE_BASE_TYPE))) {
+            text_printf(differs, "%scolumn %s is %s, expected %s", differs->length > 0 ? ", " : "",
+                        column, pg_value(result, row, SHAPE_TYPE), wanted);
+        } else {
+            continue;
+        }
+        text_printf(alter, "%s%s", alter->length > 0 ? ", " : "",
+                    pg_value(result, row, SHAPE_ALTER));
+    }
+}
+
 static Status check_shape(Migrate *migrate, const char *table, const char *columns, Error *err)
 {
     const char *values[] = {migrate->schema, table, columns};
     PGresult *result;
-    if (migrate_query(migrate,
-                      "SELECT string_agg(want, ', ') FROM unnest($3::text[]) want WHERE NOT EXISTS"
-                      " (SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-                      " JOIN pg_namespace n ON n.oid = c.relnamespace"
-                      " WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')"
-                      " AND a.attnum > 0 AND NOT a.attisdropped"
-                      " AND a.attname || ' ' || format_type(a.atttypid, NULL) = want)",
-                      3, values, &result, err) != OK) {
+    if (migrate_query(migrate, SHAPE_SQL, 3, values, &result, err) != OK) {
         return FAILED;
     }
-    if (pg_is_null(result, 0, 0)) {
-        PQclear(result);
+    AUTO_BUFFER differs = TEXT_EMPTY;
+    AUTO_BUFFER alter = TEXT_EMPTY;
+    bool there = PQntuples(result) == 0 || !pg_is_null(result, 0, SHAPE_TABLE);
+    AUTO_TEXT name =
+        there && PQntuples(result) > 0 ? x_strdup(pg_value(result, 0, SHAPE_TABLE)) : NULL;
+    shape_compare(result, table, &differs, &alter);
+    PQclear(result);
+    if (differs.length == 0) {
         return OK;
     }
+    if (!there) {
+        error_set(err, CODE_MIGRATE_TABLE_FOREIGN, "%s: table '%s.%s' does not exist",
+                  migrate->place, migrate->schema, table);
+        return error_advise(err);
+    }
     error_set(err, CODE_MIGRATE_TABLE_FOREIGN,
-              "%s: table '%s.%s' differs from the one that outboxd creates: it lacks %s",
-              migrate->place, migrate->schema, table, pg_value(result, 0, 0));
-    PQclear(result);
-    AUTO_TEXT schema = ident_quote(migrate->schema);
-    return error_hint(
-        err,
-        "Nothing was changed. Restore those columns, or choose another schema with --schema NAME. "
-        "If a development build of outboxd created it, run DROP SCHEMA %s CASCADE; (this deletes "
-        "every event and dead letter in it), then outboxd migrate.",
-        schema);
+              "%s: table '%s.%s' differs from the one that outboxd creates: %s", migrate->place,
+              migrate->schema, table, text_string(&differs));
+    return error_hint(err,
+                      "Nothing was changed. If outboxd created this table, run: ALTER TABLE %s %s; "
+                      "Otherwise, choose another schema with --schema NAME.",
+                      name, text_string(&alter));
 }
 
 static Status unknown_version(const Migrate *migrate, const PGresult *rows, int row, Error *err)

@@ -8,31 +8,10 @@
 #include "pg/ident.h"
 #include "rows/precondition_internal.h"
 
-static const char *const INTEGERS[] = {"bigint", "integer", "smallint", NULL};
-static const char *const TIMES[] = {"timestamp with time zone", "timestamp without time zone",
-                                    NULL};
-static const char *const BYTES[] = {"bytea", NULL};
-static const char *const OBJECTS[] = {"jsonb", "json", NULL};
-static const char *const VERSIONS[] = {"bigint", "integer",           "smallint", "numeric",
-                                       "text",   "character varying", NULL};
-
-/* Classes whose type matters; columns of the others are read as text, whatever they are. */
-typedef struct ClassTypes {
-    const char *const *types; /* NULL: any */
-    const char *wanted;
-} ClassTypes;
-
-static const ClassTypes CLASS_TYPES[] = {
-    [COLUMN_TEXT] = {NULL, NULL},           [COLUMN_NUMBER] = {VERSIONS, "a number"},
-    [COLUMN_DOCUMENT] = {NULL, NULL},       [COLUMN_OBJECT] = {OBJECTS, "jsonb"},
-    [COLUMN_BYTES] = {BYTES, "bytea"},      [COLUMN_INTEGER] = {INTEGERS, "an integer"},
-    [COLUMN_TIME] = {TIMES, "a timestamp"},
-};
-
-static ClassTypes column_types(const NeededColumn *column)
+/* What the column has to be; NULL: whatever it is. */
+static const char *column_wanted(const NeededColumn *column)
 {
-    return column->index < COLUMN_COUNT ? CLASS_TYPES[OUTBOX_COLUMNS[column->index].class]
-                                        : (ClassTypes){NULL, NULL};
+    return column->index < COLUMN_COUNT ? column_wants(column->index) : NULL;
 }
 
 /* What adds a column that a table which is adopted often lacks; NULL: no advice. */
@@ -45,16 +24,6 @@ static const char *column_ddl(const Facts *facts, size_t index)
     bool marked =
         index == FIELD_PUBLISHED_AT && facts->pipeline->outbox.on_publish == ON_PUBLISH_MARK;
     return marked ? "timestamptz; -- immediate, without a rewrite" : NULL;
-}
-
-static bool type_is(const char *type, const char *const *types)
-{
-    for (; *types != NULL; types++) {
-        if (strcmp(type, *types) == 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Missing. */
@@ -163,14 +132,12 @@ uint32_t columns_absent(const Facts *facts)
 
 static bool type_does_not_fit(const NeededColumn *column, const char *type)
 {
-    const char *const *types = column_types(column).types;
-    bool hex = column->index == FIELD_PAYLOAD && type_is(type, BYTES);
-    return hex || (types != NULL && !type_is(type, types));
+    return column->index < COLUMN_COUNT && !column_takes(column->index, type);
 }
 
 static void say_type(const Facts *facts, const NeededColumn *column, const char *type, Saying *say)
 {
-    const char *wanted = column_types(column).wanted;
+    const char *wanted = column_wanted(column);
     if (wanted != NULL) {
         text_printf(&say->message, "column \"%s\" of %s is %s, but %s must be %s", column->name,
                     facts->pipeline->outbox.table, type, column->path, wanted);

@@ -100,6 +100,11 @@ def test_a_table_that_cannot_be_polled_without_loss_is_refused(check, database, 
         assert word in text, text
 
 
+def test_a_type_that_the_relay_reads_is_accepted(check, database):
+    database.execute("ALTER TABLE outbox.event ALTER COLUMN aggregate_id TYPE varchar(300)")
+    assert "no problem" in check(expect=0)
+
+
 def test_an_adopted_table_that_is_complete_is_accepted(check, adopted):
     adopted.execute(OUTBOXEVENT)
     assert "no problem" in check(ADOPTED, expect=0, db=adopted)
