@@ -56,6 +56,9 @@ PgSession *check_connect(Check *check, bool replication)
         check_encryption(check, pg_session_raw(session), replication);
         return session;
     }
+    if (err.code != CODE_POSTGRES_UNREACHABLE && *error_own_hint(&err) == '\0') {
+        error_advise(&err); /* it is known what to do */
+    }
     const char *hint = replication
                            ? "Check for a pooler in between (then set database.replication_dsn), "
                              "and for a CONNECTION LIMIT of the role. Try the same string and "

@@ -14,6 +14,7 @@
 #include "migrate/migrate_script.h"
 #include "pg/message.h"
 #include "pg/result.h"
+#include "pg/sqlstate.h"
 
 enum { SERVER_VERSION_MIN = 130000, CONNECT_TIMEOUT_MS = 10000 };
 
@@ -30,6 +31,9 @@ static void on_notice(void *context, const PGresult *result)
 
 static Status connect_failed(PGconn *conn, Error *err)
 {
+    if (sqlstate_is(err, "53")) { /* nothing is wrong with the connection string */
+        return error_prefix(err, "cannot connect");
+    }
     AUTO_TEXT message = pg_message(conn);
     error_set(err, CODE_MIGRATE_CONNECT, "cannot connect to PostgreSQL: %s", message);
     if (PQconnectionNeedsPassword(conn) != 0) {

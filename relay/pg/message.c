@@ -29,6 +29,20 @@ static bool message_hides(const PGconn *pg, const char *password)
     return *password != '\0';
 }
 
+/* The length of one of the connection's names in double quotes, which begins there; 0: none does.
+ * A password may be a part of it. */
+static size_t message_name_length(const PGconn *pg, const char *at)
+{
+    const char *const names[] = {PQuser(pg), PQdb(pg), PQhost(pg)};
+    for (size_t i = 0; *at == '"' && i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t length = names[i] != NULL ? strlen(names[i]) : 0;
+        if (length > 0 && strncmp(at + 1, names[i], length) == 0 && at[length + 1] == '"') {
+            return length + 2;
+        }
+    }
+    return 0;
+}
+
 /* One line. What libpq guesses ("Is the server running on that host ...?") begins with a tab: our
  * remedies say it better. Of several servers each has a line of its own. */
 static char *message_fold(const char *text)
@@ -68,8 +82,12 @@ char *pg_message(const PGconn *pg)
     text_add(&masked, "");
     size_t length = strlen(password);
     for (const char *c = text; *c != '\0';) {
-        if (strncmp(c, password, length) == 0 &&
-            (length >= HIDDEN_BYTES || message_is_value(text, c, length))) {
+        size_t name = message_name_length(pg, c);
+        if (name > 0) {
+            text_append(&masked, c, name);
+            c += name;
+        } else if (strncmp(c, password, length) == 0 &&
+                   (length >= HIDDEN_BYTES || message_is_value(text, c, length))) {
             text_add(&masked, MASK);
             c += length;
         } else {

@@ -203,8 +203,21 @@ def test_a_command_names_the_program_that_fails(kafka, database, role, program, 
     for command in (["check"], ["pause"], ["dead", "list"], ["status"]):
         said = bare(*command, "-c", path, expect=2)
         assert "database.password_command ended with exit code 4; it wrote: no network" in said, said
+        assert "remedy: Run the program by hand as the relay's user" in said or command != ["check"], said
+        assert "Check that the server is running" not in said, said
     env = [f"OUTBOXD_DATABASE_DSN={database.dsn(role.name)}", f"OUTBOXD_DATABASE_PASSWORD_COMMAND={program.command}"]
     assert "OUTBOXD_DATABASE_PASSWORD_COMMAND ended with exit code 4; it wrote: no network" in bare("migrate", "--status", env=env, expect=2)
+
+
+def test_check_without_a_second_connection_says_what_the_relay_says(kafka, database, role, program, tmp_path):
+    """It opens two at a time; the first one is all that the role has. Its password is a part of its name, which is shown."""
+    database.execute(f"ALTER ROLE {role.name} CONNECTION LIMIT 1 PASSWORD 'token'", user=SUPERUSER)
+    program.prints("token")
+    path = write_configuration(str(tmp_path / "o.conf"), configuration(
+        database.dsn(role.name), kafka.brokers, database={"password_command": program.command}, listen="127.0.0.1:1"))
+    said = bare("check", "-c", path, expect=2)
+    assert f'too many connections for role "{role.name}"' in said and "Raise the role's limit (ALTER ROLE ... CONNECTION LIMIT)" in said, said
+    assert "Check --dsn" not in said, said
 
 
 def test_check_offline_knows_what_is_wrong_with_a_command(database, tmp_path):

@@ -38,6 +38,18 @@ Test(message, a_short_password_is_hidden_as_a_value_and_no_word_is_torn)
     }
 }
 
+/* The stub's user is "relay", its host "db". */
+Test(message, a_password_that_is_a_part_of_a_name_does_not_hide_the_name)
+{
+    PGconn conn = {0};
+    snprintf(conn.password, sizeof(conn.password), "elay");
+    snprintf(conn.error, sizeof(conn.error),
+             "at \"db\": no place for role \"relay\", \"relayed\" or relay: \"elay\"");
+    AUTO_TEXT message = pg_message(&conn);
+    cr_assert_str_eq(message,
+                     "at \"db\": no place for role \"relay\", \"r***ed\" or r***: \"***\"");
+}
+
 Test(message, what_libpq_guesses_is_left_out_and_each_server_is_told_apart)
 {
     PGconn conn = {0};
