@@ -106,3 +106,6 @@ void check_groups(Check *check);
 
 /** Gives a client the token that it logs in with, if it needs one; false after a problem. */
 bool check_kafka_login(Check *check, rd_kafka_t *rk);
+
+/** A broker refuses the login, as reason says: true if it was a token's, and notes the problem. */
+bool check_kafka_refused(Check *check, const char *reason);

@@ -88,14 +88,16 @@ void check_properties(Check *check)
     }
 }
 
-/* The reason that librdkafka gave last for not being connected; "" when it gave none. */
-static void kafka_drain_events(rd_kafka_t *rk, Text *reason)
+/* The reason that librdkafka gave last for not being connected; "" when it gave none. Behind a
+ * refusal comes that the connection has ended. */
+static void kafka_drain_events(rd_kafka_t *rk, Text *reason, bool *refused)
 {
     rd_kafka_queue_t *queue = rd_kafka_queue_get_main(rk);
     rd_kafka_event_t *event;
     while ((event = rd_kafka_queue_poll(queue, 0)) != NULL) {
         bool general = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR && !general) {
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR && !general && !*refused) {
+            *refused = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__AUTHENTICATION;
             text_clear(reason);
             text_add(reason, rd_kafka_event_error_string(event));
         }
@@ -134,14 +136,18 @@ static bool kafka_connect(Check *check, rd_kafka_t *rk, int *ret_brokers)
     int64_t deadline = clock_monotonic_us() + (int64_t)CONNECT_TIMEOUT_MS * 1000;
     AUTO_BUFFER reason = TEXT_EMPTY;
     rd_kafka_resp_err_t err;
+    bool refused = false;
     do {
         err = topic_lookup(rk, NULL, 0, ret_brokers);
-        kafka_drain_events(rk, &reason);
+        kafka_drain_events(rk, &reason, &refused);
         /* Refused addresses and credentials do not heal within our patience. */
     } while (err != RD_KAFKA_RESP_ERR_NO_ERROR && reason.length == 0 &&
              clock_monotonic_us() < deadline);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         return true;
+    }
+    if (refused && check_kafka_refused(check, reason.data)) {
+        return false;
     }
     check_problem(check, EXIT_KAFKA, "kafka",
                   "check that the brokers are running, and that addresses, security.protocol and "

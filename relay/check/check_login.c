@@ -14,3 +14,16 @@ bool check_kafka_login(Check *check, rd_kafka_t *rk)
     check_problem(check, EXIT_KAFKA, "kafka", error_remedy(&err), "%s", error_message(&err));
     return false;
 }
+
+bool check_kafka_refused(Check *check, const char *reason)
+{
+    enum { NONE_KEPT = 0 }; /* the command ends: nobody is given the token again */
+    AUTO_ERROR err = {0};
+    if (!token_is_wanted(TOKEN_KAFKA)) {
+        return false;
+    }
+    error_set(&err, CODE_KAFKA_AUTHENTICATION, "%s", reason);
+    token_refuse(TOKEN_KAFKA, NONE_KEPT, &err);
+    check_problem(check, EXIT_KAFKA, "kafka", error_remedy(&err), "%s", error_message(&err));
+    return true;
+}

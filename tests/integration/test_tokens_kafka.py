@@ -98,7 +98,16 @@ def test_a_token_that_the_broker_refuses_is_said_and_replaced(token_relay, serve
     emit(database, 1)
     program.prints('{"token": "%s", "expires_in": 3600}' % jws(seconds=-600))   # a clock that is wrong
     one = token_relay().start(wait_ready=False)
-    one.wait_not_ready("Kafka refuses what kafka.oauth_command printed", 40)
+    one.wait_not_ready("Kafka refuses what kafka.oauth_command printed: (?!no Kafka broker)", 40)
+    said = outboxd("check", "-c", one.config_path, expect=3).stdout
+    assert "kafka: Kafka refuses what kafka.oauth_command printed: " in said and "remedy: Check that the program prints the secret of the right user" in said, said
+    runs = program.runs()
+
+    def refused():
+        assert one.status()["pipelines"][0]["error"]["code"] == "TOKEN_REFUSED", one.log_tail()
+        return program.runs() >= runs + 2
+    eventually(refused, 90, lambda: "other tokens are fetched, and nothing else is said\n" + one.log_tail())
+    assert not one.log_lines("code=KAFKA_UNREACHABLE"), one.log_lines("code=KAFKA_")
     program.prints(jws())
     one.wait_ready(90)
     assert len(wait_for_records(server.brokers, topic, 1)) == 1

@@ -96,8 +96,10 @@ void kafka_health_note_reason(KafkaHealth *health, rd_kafka_resp_err_t code, con
                          code == RD_KAFKA_RESP_ERR__RESOLVE || code == RD_KAFKA_RESP_ERR__SSL ||
                          code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
                          code == RD_KAFKA_RESP_ERR__BAD_MSG || code == RD_KAFKA_RESP_ERR__TIMED_OUT;
-    bool fresh =
-        health->reason[0] != '\0' && now_us - health->reason_us < REASON_SECONDS * INT64_C(1000000);
+    /* a refusal is what is meant, and the end of its connection comes beside it */
+    bool refusal = code == RD_KAFKA_RESP_ERR__AUTHENTICATION && health->reason_code != code;
+    bool fresh = health->reason[0] != '\0' && !refusal &&
+                 now_us - health->reason_us < REASON_SECONDS * INT64_C(1000000);
     if (!of_connection || fresh) {
         return;
     }
@@ -159,4 +161,12 @@ void kafka_health_healed(KafkaHealth *health)
         health->troubled = false;
         health->events->healed(health->events->arg);
     }
+}
+
+void kafka_health_refused(const KafkaHealth *health, Error *err)
+{
+    const rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__AUTHENTICATION;
+    bool known = health->reason[0] != '\0' && health->reason_code == code;
+    error_set(err, CODE_KAFKA_AUTHENTICATION, "%s",
+              known ? health->reason : rd_kafka_err2str(code));
 }

@@ -37,6 +37,9 @@ void kafka_health_set_remedy(KafkaHealth *health, const char *text);
 /** No broker answers: in *err why, as far as librdkafka has said. */
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err);
 
+/** A broker refuses the login: in *err its words. */
+void kafka_health_refused(const KafkaHealth *health, Error *err);
+
 /** Tells the pipeline. */
 void kafka_health_trouble(KafkaHealth *health, const Error *err);
 /** Tells the pipeline, if there was trouble. */

@@ -51,6 +51,12 @@ static void token_tell(KafkaToken *token, const Error *err)
     }
 }
 
+static void token_well(KafkaToken *token)
+{
+    token->failed = false;
+    kafka_health_note_login(token->health, NULL);
+}
+
 static void token_on_answer(void *arg, const TokenValue *value, const Error *err)
 {
     KafkaToken *token = arg;
@@ -62,8 +68,9 @@ static void token_on_answer(void *arg, const TokenValue *value, const Error *err
     }
     if (err == NULL && kafka_token_give(rk, value, &untaken) == OK) {
         token->number = value->number;
-        token->failed = false;
-        kafka_health_note_login(token->health, NULL);
+        if (kafka_health_login(token->health)->code != CODE_TOKEN_REFUSED) {
+            token_well(token); /* else no broker has taken one since */
+        }
         return;
     }
     if (err == NULL) {
@@ -86,7 +93,7 @@ bool kafka_token_blamed(KafkaToken *token)
 {
     if (token->number != 0) {
         AUTO_ERROR err = {0};
-        kafka_health_unreachable(token->health, RD_KAFKA_RESP_ERR__AUTHENTICATION, &err);
+        kafka_health_refused(token->health, &err);
         token_refuse(TOKEN_KAFKA, token->number, &err);
         token->number = 0;
         token_tell(token, &err);
@@ -95,10 +102,11 @@ bool kafka_token_blamed(KafkaToken *token)
     return token->failed;
 }
 
-void kafka_token_accepted(const KafkaToken *token)
+void kafka_token_accepted(KafkaToken *token)
 {
     if (token->number != 0) {
         token_accept(TOKEN_KAFKA, token->number);
+        token_well(token);
     }
 }
 
@@ -106,8 +114,7 @@ void kafka_token_forget(KafkaToken *token)
 {
     token_forget(&token->wait);
     token->number = 0;
-    token->failed = false;
-    kafka_health_note_login(token->health, NULL);
+    token_well(token);
 }
 
 KafkaToken *kafka_token_new(const char *pipeline, KafkaProducer *producer, KafkaHealth *health)

@@ -2,7 +2,7 @@
  *
  * librdkafka asks for one when the producer is made, when four fifths of the life of the present
  * one are over, and ten seconds after a failure; it goes on with the one that it has meanwhile.
- * Loop thread. */
+ * Once a broker has refused one, that is the trouble until a broker takes another. Loop thread. */
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -25,7 +25,7 @@ void kafka_token_asked(KafkaToken *token);
 bool kafka_token_blamed(KafkaToken *token);
 
 /** A broker answers: it has taken the token. */
-void kafka_token_accepted(const KafkaToken *token);
+void kafka_token_accepted(KafkaToken *token);
 
 /** The producer is closed. */
 void kafka_token_forget(KafkaToken *token);
