@@ -14,6 +14,7 @@
 #include "base/worker.h"
 #include "config/command_words.h"
 #include "config/lists.h"
+#include "token/token_interrupt.h"
 #include "token/token_mask.h"
 #include "token/token_pause.h"
 #include "token/token_process.h"
@@ -298,7 +299,9 @@ Status token_get(TokenKind kind, TokenValue *ret_value, Error *err)
     if (!token_result_is_fresh(token->result, now_us) &&
         token_pause_is_over(token->pause, now_us)) {
         TokenJob *job = token_job(token);
+        token_interrupt_begin(token->run->cancel_fd);
         job_run(job);
+        token_interrupt_end();
         token_apply(token, job);
         job_free(job);
         now_us = clock_monotonic_us();

@@ -154,6 +154,14 @@ def test_a_program_that_hangs_holds_up_nobody_else(relay, kafka, database, prefi
     one.stop()
 
 
+def is_gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rsplit(") ", 1)[1][0] == "Z"   # its new parent is slow to look
+    except OSError:
+        return True
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
 def test_a_program_that_hangs_ends_with_the_relay(token_relay, program, how):
     program.hangs()
@@ -161,14 +169,21 @@ def test_a_program_that_hangs_ends_with_the_relay(token_relay, program, how):
     pid = eventually(lambda: program.pids(), 20, lambda: "the program is run\n" + one.log_tail())[-1]
     one.signal(getattr(signal, how))
     one.wait_exit()
+    eventually(lambda: is_gone(pid), 20, "the program is gone")
 
-    def gone():
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-                return f.read().rsplit(") ", 1)[1][0] == "Z"   # its new parent is slow to look
-        except OSError:
-            return True
-    eventually(gone, 20, "the program is gone")
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_a_command_that_is_interrupted_ends_with_all_that_it_runs(database, role, program, tmp_path, how):
+    program.does(f"sleep 777 & echo $! >> '{tmp_path}/started'; exec sleep 778")
+    path = write_configuration(str(tmp_path / "o.conf"), configuration(
+        database.dsn(role.name), "127.0.0.1:1", database={"password_command": program.command}))
+    with subprocess.Popen([outboxd_binary(), "check", "-c", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as check:
+        eventually((tmp_path / "started").exists, 20, "the program is run")
+        pids = eventually(lambda: [int(word) for word in (tmp_path / "started").read_text().split()], 20, "it has said what it started") + program.pids()
+        check.send_signal(getattr(signal, how))
+        assert check.wait(at_pace(20)) == -getattr(signal, how)
+    for pid in pids:
+        eventually(lambda pid=pid: is_gone(pid), 20, "the program is gone")
 
 
 def bare(*args, env=(), expect=0):
