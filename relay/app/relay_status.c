@@ -71,7 +71,11 @@ bool relay_ready(void *arg, Text *reason)
             continue;
         }
         ready = false;
-        text_printf(reason, view.lost ? "pipeline %s has lost its database" : "pipeline %s is %s",
+        bool no_table = view.error->code == CODE_POSTGRES_NO_TABLE;
+        text_printf(reason,
+                    view.lost && no_table ? "pipeline %s has lost its table"
+                    : view.lost           ? "pipeline %s has lost its database"
+                                          : "pipeline %s is %s",
                     view.name, pipeline_state_name(view.state));
         if (view.error->class != ERROR_NONE) {
             text_printf(reason, ": %s: %s", error_code_name(view.error->code),

@@ -74,12 +74,16 @@ static void status_add_ago(Text *out, const char *when, int64_t now_us)
     }
 }
 
-/* As it is told; "starting" is not what somebody wants to know of a database that went away. */
+/* As it is told; "starting" is not what somebody wants to know of a database that went away, or of
+ * a table in one that is there. */
 static const char *status_state(const json_t *pipeline)
 {
-    return json_is_true(json_object_get(pipeline, "database_lost"))
-               ? "no database"
-               : status_text(pipeline, "state");
+    if (!json_is_true(json_object_get(pipeline, "database_lost"))) {
+        return status_text(pipeline, "state");
+    }
+    const json_t *error = json_object_get(pipeline, "error");
+    bool table = error_code_find(status_text(error, "code")) == CODE_POSTGRES_NO_TABLE;
+    return table ? "no table" : "no database";
 }
 
 static Colour status_state_colour(const char *state)
@@ -88,7 +92,8 @@ static Colour status_state_colour(const char *state)
         return COLOUR_GOOD;
     }
     bool bad = strcmp(state, "stalled") == 0 || strcmp(state, "no database") == 0 ||
-               strcmp(state, "failed") == 0 || strcmp(state, "stopped") == 0;
+               strcmp(state, "no table") == 0 || strcmp(state, "failed") == 0 ||
+               strcmp(state, "stopped") == 0;
     return bad ? COLOUR_BAD : COLOUR_WARN;
 }
 

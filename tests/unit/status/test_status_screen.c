@@ -208,6 +208,20 @@ Test(status_screen, a_database_that_went_away_is_told_with_its_time_and_the_reme
     cr_assert_eq(code_of(LOST, false, true), EXIT_POSTGRES);
 }
 
+Test(status_screen, a_table_that_is_gone_is_not_told_as_a_database)
+{
+    static const char LOST[] =
+        "{'name':'orders','capture':'poll','state':'starting','since':'2026-11-21T09:12:44Z',"
+        "'database_lost':true,'error':{'code':'POSTGRES_NO_TABLE','class':'retry',"
+        "'message':'table outbox.event does not exist','since':'2026-11-21T09:12:40Z'},"
+        "'oldest':null,'holder':null}";
+    AUTO_BUFFER out = TEXT_EMPTY;
+    const char *screen = screen_of(LOST, true, true, &out);
+    cr_assert_null(strcasestr(screen, "no database"), "%s", screen);
+    expect_line(screen, "NO TABLE");
+    expect_line(screen, "orders has no table since 09:12:40 UTC");
+}
+
 Test(status_screen, object_of_another_version_does_no_harm)
 {
     static const char STRANGE_PIPELINE[] =
