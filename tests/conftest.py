@@ -89,10 +89,10 @@ def _take_turns(items):
         trials = set(re.findall(r"\w+", f.read()))
     pairs = collections.defaultdict(dict)
     for item in items:
-        params = list(map(str, item.callspec.params.values())) if hasattr(item, "callspec") else []
-        captures = [value for value in params if value in CAPTURES]
+        words = item.callspec.id.split("-") if hasattr(item, "callspec") else []   # an id is the same in each worker; a value may be an object
+        captures = [word for word in words if word in CAPTURES]
         if item.get_closest_marker("by_turns") and len(captures) == 1 and item.originalname.removeprefix("test_") not in trials:
-            rest = [value for value in params if value not in CAPTURES]
+            rest = [word for word in words if word not in CAPTURES]
             pairs[item.path.name, item.originalname, *rest][captures[0]] = item
     for name, pair in pairs.items():
         if len(pair) == len(CAPTURES) and not any(item.get_closest_marker("soak") for item in pair.values()):
