@@ -10,7 +10,7 @@
 #include "pg/sqlstate.h"
 #include "token/token.h"
 
-#define SETTINGS PG_TEXT_SETTINGS "SET row_security = off; SET statement_timeout = "
+#define SETTINGS PG_TEXT_SETTINGS "SET row_security = off; SET jit = off; SET statement_timeout = "
 
 enum { CONNECT_SECONDS_MIN = 2 }; /* libpq takes 1 for 2 */
 

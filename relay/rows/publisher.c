@@ -53,6 +53,9 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
         /* A table without statistics would be sorted whole for each fetch, and only a plain index
          * scan marks the dead entries that it meets. */
         text_add(sql, "SET enable_bitmapscan = off; ");
+        /* Nor does one that is stopped in the middle of a transaction keep the lock. */
+        text_printf(sql, "SET idle_in_transaction_session_timeout = %lld; ",
+                    (long long)lease_ms + PUBLISHER_MARGIN_MS);
     }
     if (lease && server_version >= 140000) {
         text_printf(sql, "SET idle_session_timeout = %lld; ",
