@@ -1,4 +1,4 @@
-"""Downloads into the cache, once: Kafka's jars and server binaries of other PostgreSQL versions, through Maven."""
+"""Downloads into the cache, once, through Maven: Kafka's jars, server binaries of other PostgreSQL versions, Debezium for its benchmark."""
 
 import glob
 import hashlib
@@ -18,12 +18,17 @@ KAFKA_VERSIONS = {"4.3": KAFKA_VERSION, "3.9": "3.9.1"}   # the last that still 
 # Server versions beside Debian's own; each is the newest minor of its major among the published artifacts.
 POSTGRES_VERSIONS = {"13": "13.22.0", "14": "14.19.0", "16": "16.10.0", "17": "17.6.0", "18": "18.1.0"}
 
-_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+DEBEZIUM_VERSION = "3.6.1.Final"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def _maven_copy(pom, target, *defines):
-    command = ["mvn", "-q", "-B", "-ntp", "-f", pom, _COPY, f"-DoutputDirectory={target}", *defines]
+    _maven("copy-dependencies", pom, target, *defines)
+
+
+def _maven(goal, pom, target, *defines):
+    plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
+    command = ["mvn", "-q", "-B", "-ntp", "-f", pom, f"{plugin}:{goal}", f"-DoutputDirectory={target}", *defines]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, timeout=900)
     if result.returncode != 0:
@@ -61,6 +66,21 @@ def kafka_jars(version=KAFKA_VERSION):
     pom = os.path.join(_HERE, "maven", "kafka.xml")
     return into_cache(f"kafka-{version}",
                        lambda d: _maven_copy(pom, d, f"-Dkafka.version={version}"))
+
+
+def debezium():
+    """Directories of Kafka Connect's jars and of Debezium's connector for PostgreSQL, unpacked; for tests/bench/debezium alone."""
+    pom = os.path.join(_HERE, "maven", "connect.xml")
+
+    def plugin(directory):
+        packed = os.path.join(directory, "packed")
+        _maven("copy", pom, packed, f"-Dartifact=io.debezium:debezium-connector-postgres:{DEBEZIUM_VERSION}:tar.gz:plugin")
+        with tarfile.open(glob.glob(os.path.join(packed, "*.tar.gz"))[0]) as archive:
+            archive.extractall(directory)
+        shutil.rmtree(packed)
+
+    return (into_cache(f"connect-{KAFKA_VERSION}", lambda d: _maven_copy(pom, d, f"-Dkafka.version={KAFKA_VERSION}")),
+            into_cache(f"debezium-{DEBEZIUM_VERSION}", plugin))
 
 
 def kafka_archive(make=False, version=KAFKA_VERSION):
