@@ -120,7 +120,10 @@ static void prune_on_result(void *arg, const PGresult *result)
     int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
     *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)deleted;
     prune->in_vain = 0;
-    if (deleted == prune->rows) { /* there may be more */
+    bool all = deleted == prune->rows;
+    bool apart = prune->rows < PRUNE_ROWS && pg_value(result, 0, 1)[0] != '\0';
+    if (all ||
+        apart) { /* there may be more; of few rows, one that waits or is young ends nothing */
         prune->after = strtoll(pg_value(result, 0, 1), NULL, 10);
         prune->held = 0;
         prune->rows =
@@ -144,7 +147,7 @@ static void prune_send(MarkerUpkeep *upkeep)
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
         " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT"
         " seq FROM edge WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s"
-        " AS seq) SELECT count(*), max(seq) FROM gone",
+        " AS seq) SELECT (SELECT count(*) FROM gone), max(seq) FROM edge",
         table->seq, published, table->name, (long long)prune->after, prune->rows,
         (long long)config->outbox.retain_ms, prune->held);
     line_send(upkeep->line, &(PgQuery){.step = "prune",
