@@ -50,7 +50,8 @@ static void upkeep_on_done(void *arg, const Error *err)
  * looked at, so that a table without anything old costs little; Prune.after skips index entries
  * just made dead. Where a row may not be deleted, the statement is tried with fewer rows, down to
  * one, which then stays: everything in front of those that were refused is gone, so their number
- * says how many to pass over. */
+ * says how many to pass over. The row itself is asked once more whether it is published: another
+ * may have its number, and somebody may take its mark back while the DELETE waits for them. */
 
 static void prune_say(MarkerUpkeep *upkeep, const Error *err, int64_t now_us)
 {
@@ -120,7 +121,7 @@ static void prune_on_result(void *arg, const PGresult *result)
     int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
     *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)deleted;
     prune->in_vain = 0;
-    bool all = deleted == prune->rows;
+    bool all = deleted >= prune->rows;
     bool apart = prune->rows < PRUNE_ROWS && pg_value(result, 0, 1)[0] != '\0';
     if (all ||
         apart) { /* there may be more; of few rows, one that waits or is young ends nothing */
@@ -145,9 +146,10 @@ static void prune_send(MarkerUpkeep *upkeep)
     AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT sql = x_format(
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
-        " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s WHERE %1$s IN (SELECT"
-        " seq FROM edge WHERE published < clock_timestamp() - interval '%6$lld ms') RETURNING %1$s"
-        " AS seq) SELECT (SELECT count(*) FROM gone), max(seq) FROM edge",
+        " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s AS d WHERE d.%1$s IN"
+        " (SELECT seq FROM edge WHERE published < clock_timestamp() - interval '%6$lld ms')"
+        " AND d.%2$s < clock_timestamp() - interval '%6$lld ms' RETURNING d.%1$s AS seq) SELECT "
+        "(SELECT count(*) FROM gone), max(seq) FROM edge",
         table->seq, published, table->name, (long long)prune->after, prune->rows,
         (long long)config->outbox.retain_ms, prune->held);
     line_send(upkeep->line, &(PgQuery){.step = "prune",
@@ -195,8 +197,10 @@ void upkeep_next(MarkerUpkeep *upkeep)
 
 void upkeep_begin_anew(MarkerUpkeep *upkeep)
 {
-    upkeep->prune = (Prune){
-        .next_us = upkeep->prune.next_us, .said_us = upkeep->prune.said_us, .rows = PRUNE_ROWS};
+    upkeep->prune = (Prune){.next_us = upkeep->prune.next_us,
+                            .said_us = upkeep->prune.said_us,
+                            .after = INT64_MIN,
+                            .rows = PRUNE_ROWS};
     upkeep->next_count_us = 0;
 }
 
@@ -224,7 +228,7 @@ MarkerUpkeep *upkeep_new(MarkerLine *line)
     MarkerUpkeep *upkeep = x_calloc(1, sizeof(*upkeep));
     upkeep->line = line;
     upkeep->backlog = -1;
-    upkeep->prune.rows = PRUNE_ROWS;
+    upkeep->prune = (Prune){.after = INT64_MIN, .rows = PRUNE_ROWS};
     return upkeep;
 }
 
