@@ -82,7 +82,11 @@ static void relay_stop(Relay *relay, const char *why)
     relay->end->deadline_us = clock_monotonic_us() + relay->config->shutdown_timeout_ms * 1000;
     watch_drain(relay->watch);
     for (size_t i = 0; i < relay->lanes.count; i++) {
-        pipeline_stop(relay->lanes.items[i]->pipeline);
+        const RelayLane *lane = relay->lanes.items[i];
+        if (lane->over && lane->fate != LANE_STAYS) {
+            relay_note_exit(relay, lane->pipeline); /* nothing follows it any more */
+        }
+        pipeline_stop(lane->pipeline);
     }
     relay_end_if_idle(relay);
 }
@@ -109,6 +113,7 @@ static void relay_on_ended(void *arg, Pipeline *pipeline)
         return; /* it was given up, and has ended after all */
     }
     lane->over = true;
+    lane->changes = false;
     relay->running--;
     if (lane->fate != LANE_STAYS && !relay->end->stopping) {
         relay_reload_step(relay);
@@ -119,6 +124,7 @@ static void relay_on_ended(void *arg, Pipeline *pipeline)
     if (code != EXIT_OK && relay->config->on_failure == ON_FAILURE_EXIT) {
         relay_stop(relay, "a pipeline failed and on_failure is \"exit\"");
     }
+    relay_reload_step(relay); /* it may have been the last that a reload waited for */
     relay_end_if_idle(relay);
 }
 
@@ -204,7 +210,7 @@ static void relay_on_pauses(void *arg, bool known)
         PipelineView view;
         pipeline_view(relay->lanes.items[i]->pipeline, &view);
         bool works = view.state == PIPELINE_RUNNING || view.state == PIPELINE_STALLED;
-        if (known || works) {
+        if (known || (works && !view.paused)) { /* a look that fails takes no pause back */
             relay_set_pause(relay, i, watch_facts(relay->watch, i)->paused);
         }
     }
@@ -373,7 +379,8 @@ static const RelayHooks HOOKS = {.ended = relay_on_ended,
                                  .changed = relay_on_changed,
                                  .doubt = relay_on_doubt,
                                  .pauses = relay_on_pauses,
-                                 .preconditions = relay_on_preconditions};
+                                 .preconditions = relay_on_preconditions,
+                                 .stop = relay_stop};
 
 ExitCode relay_run(Config *config, const ConfigOverrides *overrides)
 {

@@ -2,6 +2,7 @@
  * the deadline of the drain. What sinks still do in threads of their own, such as to close a file
  * on a disk that hangs, is waited for by a thread: what is left of shutdown_timeout, and no less
  * than a moment for what always takes one. A signal ends it at once, if another one came before. */
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,16 +22,21 @@ enum { RELEASE_MS_MIN = 1000 };
 
 /* Whether it ends, and with what. */
 
+static void end_note(Relay *relay, const char *name, ExitCode code, ErrorCode why)
+{
+    if (relay->end->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
+        relay->end->exit_code = code;
+        snprintf(relay->end->why, sizeof(relay->end->why), "pipeline %.60s: %.50s", name,
+                 error_code_name(why));
+    }
+}
+
 void relay_note_exit(Relay *relay, const Pipeline *pipeline)
 {
-    ExitCode code = pipeline_exit_code(pipeline);
-    if (relay->end->exit_code == EXIT_OK && code != EXIT_OK) { /* the first that stopped */
-        PipelineView view;
-        pipeline_view(pipeline, &view);
-        relay->end->exit_code = code;
-        snprintf(relay->end->why, sizeof(relay->end->why), "pipeline %.60s: %.50s", view.name,
-                 error_code_name(view.error->code));
-    }
+    PipelineView view;
+    pipeline_view(pipeline, &view);
+    end_note(relay, view.name, pipeline_exit_code(pipeline),
+             view.error != NULL ? view.error->code : CODE_NONE);
 }
 
 void relay_end_if_idle(Relay *relay)
@@ -53,7 +59,9 @@ void relay_count_failures(Relay *relay)
     relay->end->why[0] = '\0';
     for (size_t i = 0; i < relay->lanes.count; i++) {
         if (relay->lanes.items[i]->over && relay->lanes.items[i]->fate == LANE_STAYS) {
-            relay_note_exit(relay, relay->lanes.items[i]->pipeline);
+            const RelayLane *lane = relay->lanes.items[i];
+            relay_note_exit(relay, lane->pipeline);
+            end_note(relay, lane->config->name, lane->refused_exit, lane->refused);
         }
     }
 }
@@ -139,8 +147,10 @@ static void *patience_run(void *arg)
 /* In the place of the loop's. */
 static void on_signal(int number)
 {
+    int kept = errno;
     (void)number;
     (void)!write(signalled, &(uint64_t){1}, sizeof(uint64_t));
+    errno = kept;
 }
 
 static void patience_begin(Patience *patience, const Relay *relay)

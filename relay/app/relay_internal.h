@@ -36,9 +36,11 @@ typedef struct RelayLane {
     Generation *born;       /* what its source and its sink read */
     Generation *made_by;    /* what its router and its encoder read */
     LaneFate fate;
-    bool changes;     /* it goes on by the configuration of now once it is between two batches */
-    bool over;        /* its pipeline has ended */
-    bool told;        /* that a reload waits for it */
+    bool changes;      /* it goes on by the configuration of now once it is between two batches */
+    bool over;         /* its pipeline has ended */
+    bool told;         /* that a reload waits for it */
+    ErrorCode refused; /* it could not be made anew: why; CODE_NONE */
+    ExitCode refused_exit;
     int64_t asked_us; /* monotonic: when a reload asked it to end, or to change */
 } RelayLane;
 
@@ -86,6 +88,8 @@ typedef struct RelayReload {
     double *success_time;
 } RelayReload;
 
+struct Relay;
+
 /* What pipelines and watch tell (relay.c). */
 typedef struct RelayHooks {
     void (*ended)(void *arg, Pipeline *pipeline);
@@ -93,6 +97,7 @@ typedef struct RelayHooks {
     void (*doubt)(void *arg, Pipeline *pipeline);
     void (*pauses)(void *arg, bool known);
     void (*preconditions)(void *arg, size_t index, const PreconditionLook *look);
+    void (*stop)(struct Relay *relay, const char *why);
 } RelayHooks;
 
 typedef struct Relay {

@@ -59,7 +59,12 @@ static void renew_start(Relay *relay, size_t index)
     if (relay_lane_new(relay, index, &lane, &err) != OK) {
         log_error(LOG_ERROR, old->config->name, &err, "the pipeline stays stopped");
         old->fate = LANE_STAYS;
+        old->refused = err.code;
+        old->refused_exit = err.exit_code;
         relay_count_failures(relay);
+        if (relay->config->on_failure == ON_FAILURE_EXIT) {
+            relay->hooks->stop(relay, "a pipeline failed and on_failure is \"exit\"");
+        }
         return;
     }
     objective_free(&lane->objective);

@@ -2,6 +2,7 @@
  * or should another thread be at it already, a fixed text takes their place. */
 #include "base/fatal.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -9,18 +10,24 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/log_output.h"
 #include "base/memory.h"
+#include "base/put.h"
 
-enum { RESERVE_BYTES = 64 * 1024 };
+enum {
+    RESERVE_BYTES = 64 * 1024,
+    PLAIN_PATIENCE_MS = 100,
+};
 
 static char *reserve;
 static atomic_flag ending = ATOMIC_FLAG_INIT;
 
+/* Not by log_output: this may have interrupted the thread that has its lock. */
 static _Noreturn void fatal_plain(const char *text)
 {
-    // NOLINTNEXTLINE(bugprone-signal-handler): it allocates nothing
-    (void)log_output_write(text, strlen(text));
+    struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&output, 1, PLAIN_PATIENCE_MS) == 1) {
+        (void)put_now(STDERR_FILENO, text, strlen(text));
+    }
     _exit(EXIT_INTERNAL);
 }
 
@@ -54,9 +61,15 @@ void fatal_refused(const char *what, int error)
     fatal_stop(CODE_RESOURCE_REFUSED);
 }
 
-static void on_abort(int number)
+/* From abort(), or from outside: the watchdog of systemd sends this signal, too. */
+static void on_abort(int number, siginfo_t *info, void *context)
 {
-    (void)number;
+    (void)context;
+    if (info->si_code != SI_TKILL) {
+        (void)signal(number, SIG_DFL);
+        (void)raise(number); /* when this returns */
+        return;
+    }
     fatal_plain("outboxd: a library ended the process. The most likely cause is that the system "
                 "gave it no more memory; the line above may say more. No event is lost.\n");
 }
@@ -68,7 +81,9 @@ void fatal_prepare(void)
     memory_on_end(on_out_of_memory);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which end by abort(), too   \
                                                                      */
-    (void)signal(SIGABRT, on_abort);
+    struct sigaction action = {.sa_sigaction = on_abort, .sa_flags = SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGABRT, &action, NULL);
 #else
     (void)on_abort;
 #endif

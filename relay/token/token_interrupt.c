@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
-static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP};
+static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 enum { SIGNAL_COUNT = sizeof(SIGNALS) / sizeof(SIGNALS[0]) };
 
 static struct sigaction before[SIGNAL_COUNT];

@@ -172,7 +172,7 @@ def test_a_program_that_hangs_ends_with_the_relay(token_relay, program, how):
     eventually(lambda: is_gone(pid), 20, "the program is gone")
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
 def test_a_command_that_is_interrupted_ends_with_all_that_it_runs(database, role, program, tmp_path, how):
     program.does(f"sleep 777 & echo $! >> '{tmp_path}/started'; exec sleep 778")
     path = write_configuration(str(tmp_path / "o.conf"), configuration(
