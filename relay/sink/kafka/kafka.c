@@ -32,11 +32,14 @@ static KafkaSink *kafka_of(Sink *sink)
 static void kafka_open_now(KafkaSink *kafka)
 {
     AUTO_ERROR err = {0};
-    kafka->login->renewed = false;
     if (kafka_producer_open(kafka->producer, kafka->topics->batch_bytes, &err) != OK) {
+        if (kafka->login->renewed) { /* of certificate and key one may be there already */
+            err.class = ERROR_RETRY;
+        }
         kafka_producer_lose(kafka->producer, &err);
         return;
     }
+    kafka->login->renewed = false;
     kafka_topics_set_producer(kafka->topics, kafka_producer_handle(kafka->producer));
     kafka_lookup_go(kafka->lookup);
 }
@@ -112,7 +115,9 @@ static void on_certificates(void *arg)
     kafka->login->renewed = true;
     if (!kafka_health_answers(kafka->health)) {
         AUTO_ERROR err = {0};
-        error_set(&err, CODE_KAFKA_TLS, "there are other certificates; replacing the producer");
+        error_set(&err, CODE_KAFKA_TLS,
+                  "the certificate files have changed; the relay connects again with the "
+                  "new ones");
         kafka_producer_lose(kafka->producer, &err);
         return;
     }

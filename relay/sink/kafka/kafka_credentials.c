@@ -117,8 +117,9 @@ static void tell_remedy(KafkaCredentials *credentials)
                         "sasl.mechanisms in kafka.properties.",
                         username);
     } else {
-        text = x_format("The user name is '%.100s', and the password is that of '%.200s'. Correct "
-                        "the file: outboxd reads it again every second while a broker refuses it.",
+        text = x_format("The user name is '%.100s'. The password comes from '%.200s'. Correct the "
+                        "file: outboxd reads it again every second while a broker refuses the "
+                        "login.",
                         username, written);
     }
     kafka_health_set_remedy(credentials->needs.health, text);
@@ -231,6 +232,7 @@ KafkaCredentials *kafka_credentials_new(const SinkOptions *options,
     credentials->pipeline = options->pipeline->name;
     credentials->needs = *needs;
     credentials->look = event_new(options->base, -1, 0, on_look, credentials);
+    credentials->stamp = certificates_stamp(credentials->config);
     tell_remedy(credentials);
     return credentials;
 }
