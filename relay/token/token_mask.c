@@ -141,6 +141,7 @@ static size_t run_at(Slice rest, const Secrets *secrets)
 {
     size_t run = 0;
     while (run < rest.length && is_of_run(rest.data[run]) &&
+           (run == 0 || rest.data[run - 1] != '=' || rest.data[run] == '=') && /* a pair begins */
            (run == 0 || secret_at((Slice){.data = rest.data + run, .length = rest.length - run},
                                   secrets) == 0)) {
         run++;

@@ -5,12 +5,11 @@
 #include <strings.h>
 
 static const char *const NAMES[] = {
-    "access-key",  "access_key",    "accesskey",  "api-key",   "api_key",
-    "apikey",      "authorization", "bearer",     "cookie",    "credential",
-    "credentials", "pass",          "passphrase", "passwd",    "password",
-    "private-key", "private_key",   "privatekey", "pwd",       "secret",
-    "secret-key",  "secret_key",    "secretkey",  "signature", "token",
-};
+    "access-key",  "access_key",  "accesskey",     "accountkey", "api-key",    "api_key",
+    "apikey",      "assertion",   "authorization", "bearer",     "cookie",     "credential",
+    "credentials", "jwt",         "pass",          "passcode",   "passphrase", "passwd",
+    "password",    "private-key", "private_key",   "privatekey", "pwd",        "secret",
+    "secret-key",  "secret_key",  "secretkey",     "sig",        "signature",  "token"};
 static const char *const SCHEMES[] = {"basic", "bearer", "digest", "negotiate", "token"};
 
 static bool is_of_name(char c)
@@ -29,6 +28,11 @@ static size_t skip(Slice said, size_t at, const char *these)
         at++;
     }
     return at;
+}
+
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'';
 }
 
 /* The end of a value: the same quote, or what separates pairs. */
@@ -69,10 +73,17 @@ static size_t skip_scheme(Slice said, size_t at)
 static bool take_value(Slice said, size_t at, TokenRange *ret_secret)
 {
     at = skip_scheme(said, at);
-    char quote = said_at(said, at);
-    quote = quote == '"' || quote == '\'' ? quote : '\0';
+    bool escaped = said_at(said, at) == '\\' && is_quote(said_at(said, at + 1)); /* JSON in JSON */
+    at += escaped;
+    char quote = is_quote(said_at(said, at)) ? said_at(said, at) : '\0';
     at += quote != '\0';
-    *ret_secret = (TokenRange){at, value_end(said, at, quote)};
+    size_t end = value_end(said, at, quote);
+    if (escaped) { /* ends with the same two */
+        const char two[] = {'\\', quote, '\0'};
+        const char *last = memmem(said.data + at, said.length - at, two, 2);
+        end = last != NULL ? (size_t)(last - said.data) : said.length;
+    }
+    *ret_secret = (TokenRange){at, end};
     return ret_secret->end > at;
 }
 
@@ -100,9 +111,10 @@ static bool named_value(Slice said, size_t at, TokenRange *ret_secret)
     if (name.end == at || !word_is(said, name, NAMES, sizeof(NAMES) / sizeof(NAMES[0]), true)) {
         return false;
     }
-    size_t behind = skip(said, skip(said, name.end, "\"'"), " \t");
-    if (said_at(said, behind) == '=' || said_at(said, behind) == ':') {
-        return take_value(said, skip(said, behind + 1, " \t"), ret_secret);
+    size_t behind = skip(said, skip(said, name.end, "\\\"'"), " \t");
+    char next = said_at(said, behind);
+    if (next == '=' || next == ':' || (next == '>' && behind == name.end)) { /* also => and := */
+        return take_value(said, skip(said, behind + 1, "=> \t"), ret_secret);
     }
     if (behind == name.end) {
         return false;

@@ -31,7 +31,8 @@ Test(token_mask, what_looks_like_a_token_is_hidden)
 {
     assert_shown("got eyJhbGciOiJub25lIn0.eyJzdWIiOiJyZWxheSJ9.c2ln!", "got ***!");
     assert_shown("key 0123456789abcdef0123456789abcdef.", "key ***");
-    assert_shown("X-Amz-Signed=5e1c68c2944d7b6664d9212d0be045562c79ce456a4bcf86", "***");
+    assert_shown("X-Amz-Signed=5e1c68c2944d7b6664d9212d0be045562c79ce456a4bcf86",
+                 "X-Amz-Signed=***");
     assert_shown("AbCdEfGhIjKlMnOpQrStUvWxYz0123+/AbCdEfGhIjKlMnOpQrStUvWxYz012345==", "***");
 }
 
@@ -63,6 +64,13 @@ Test(token_mask, what_its_name_gives_away_is_hidden)
         {"Authorization: Bearer hunter2hunter2 X-Vault-Token: hvs.CA",
          "Authorization: Bearer *** X-Vault-Token: ***"},
         {"authorization: Basic \"a b\"", "authorization: Basic \"***\""},
+        {"create --from-literal=password=hunter2 x", "create --from-literal=password=*** x"},
+        {"--header=Authorization: Bearer x1", "--header=Authorization: Bearer ***"},
+        {"msg={\\\"password\\\":\\\"hunter2\\\",\\\"id\\\":7}",
+         "msg={\\\"password\\\":\\\"***\\\",\\\"id\\\":7}"},
+        {"{:password => \"x\"} password := y", "{:password => \"***\"} password := ***"},
+        {"<password>x</password>", "<password>***</password>"},
+        {"?sig=abc&se=1", "?sig=***&se=1"},
         {"PGPASSWORD=a; DB_PASS: b, api_key = c", "PGPASSWORD=***; DB_PASS: ***, api_key = ***"},
     };
     for (size_t i = 0; i < sizeof(SAID) / sizeof(SAID[0]); i++) {
