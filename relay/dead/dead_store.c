@@ -41,7 +41,8 @@ static Status store_connect(DeadStore *store, Error *err)
                 .application_name = "outboxd dead",
                 .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                 .statement_timeout_ms = QUERY_TIMEOUT_MS,
-                .settings = "SET default_transaction_isolation = 'read committed'",
+                .settings = "SET default_transaction_isolation = 'read committed'; SET "
+                            "default_transaction_read_only = off",
             },
             &store->session, err) != OK ||
         pg_session_query(store->session,

@@ -102,7 +102,8 @@ static Status connect_to(Migrate *migrate, const char *dsn, bool pooled, Error *
         .connect_timeout_ms = own_timeout ? 0 : CONNECT_TIMEOUT_MS,
         .statement_timeout_ms =
             0, /* must not cut an index build; lock_timeout bounds the waiting */
-        .settings = "SET client_min_messages = notice; SET row_security = DEFAULT",
+        .settings = "SET client_min_messages = notice; SET row_security = DEFAULT; SET "
+                    "default_transaction_read_only = off",
         .arg = migrate,
         .noticed = on_notice,
         .failed = migrate_failed,

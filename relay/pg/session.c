@@ -10,7 +10,10 @@
 #include "pg/sqlstate.h"
 #include "token/token.h"
 
-#define SETTINGS PG_TEXT_SETTINGS "SET row_security = off; SET jit = off; SET statement_timeout = "
+#define SETTINGS                                                                                   \
+    PG_TEXT_SETTINGS                                                                               \
+    "SET row_security = off; SET jit = off; SET idle_in_transaction_session_timeout = 0; "         \
+    "SET statement_timeout = "
 
 enum { CONNECT_SECONDS_MIN = 2 }; /* libpq takes 1 for 2 */
 
@@ -73,9 +76,11 @@ static Status session_connect(PgSession *session, Error *err)
 
 static Status session_set(PgSession *session, Error *err)
 {
-    AUTO_TEXT sql = x_format(SETTINGS "%lld;%s%s", (long long)session->options.statement_timeout_ms,
-                             session->options.settings != NULL ? " " : "",
-                             session->options.settings != NULL ? session->options.settings : "");
+    bool newer = PQserverVersion(session->raw) >= 170000;
+    AUTO_TEXT sql = x_format(
+        SETTINGS "%lld;%s%s%s", (long long)session->options.statement_timeout_ms,
+        newer ? " SET transaction_timeout = 0;" : "", session->options.settings != NULL ? " " : "",
+        session->options.settings != NULL ? session->options.settings : "");
     return pg_session_run(session, "settings", sql, err);
 }
 

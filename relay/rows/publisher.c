@@ -57,6 +57,9 @@ void publisher_add_settings(const Config *config, const PipelineConfig *pipeline
         text_printf(sql, "SET idle_in_transaction_session_timeout = %lld; ",
                     (long long)lease_ms + PUBLISHER_MARGIN_MS);
     }
+    if (server_version >= 170000) {
+        text_add(sql, "SET transaction_timeout = 0; ");
+    }
     if (lease && server_version >= 140000) {
         text_printf(sql, "SET idle_session_timeout = %lld; ",
                     (long long)lease_ms + PUBLISHER_MARGIN_MS);

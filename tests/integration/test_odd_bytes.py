@@ -12,8 +12,6 @@ from support.postgres import OWNER, SUPERUSER, Database
 from support.relay import migrate, outboxd
 from support.wal import Wal
 
-pytestmark = pytest.mark.by_turns
-
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 

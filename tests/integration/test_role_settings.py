@@ -9,8 +9,6 @@ from support.consume import headers_of, read_topics
 from support.postgres import APP, RELAY, SUPERUSER
 from support.relay import outboxd
 
-pytestmark = pytest.mark.by_turns
-
 PRINTED = {"DateStyle": "'SQL, DMY'", "IntervalStyle": "'iso_8601'", "TimeZone": "'Asia/Kathmandu'", "bytea_output": "'escape'", "extra_float_digits": "-15",
            "quote_all_identifiers": "on", "xmlbinary": "'hex'", "lc_numeric": "'C'"}
 READ = {"standard_conforming_strings": "off", "escape_string_warning": "off", "backslash_quote": "on", "transform_null_equals": "on", "array_nulls": "off",
@@ -42,5 +40,8 @@ def test_what_a_role_is_given_changes_nothing(captured, database, kafka, prefix,
     assert shown.returncode == 0 and "00ff5c27" in shown.stdout, shown
     checked = outboxd("check", "-c", one.config_path)
     assert checked.returncode == 0, checked.stdout
+    for command in ("pause", "resume"):
+        outboxd(command, "-c", one.config_path, expect=0)
+    outboxd("dead", "requeue", poison, "-c", one.config_path, expect=0)
     assert not one.log_lines(" error "), one.log_tail()
     database.execute("DELETE FROM outbox.dead_letter", user=SUPERUSER)

@@ -19,8 +19,6 @@ from support.postgres import APP, OWNER, RELAY, SUPERUSER
 from support.relay import ROOT, configuration, migrate, outboxd, write_configuration
 from support.wal import Wal
 
-pytestmark = pytest.mark.by_turns
-
 PATH = "evil, public, pg_catalog"
 UNPUBLISHED = "SELECT count(*) FROM {} WHERE published_at IS NULL"
 
