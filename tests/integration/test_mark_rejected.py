@@ -187,6 +187,27 @@ def test_old_rows_that_may_be_deleted_go_although_others_stay(kafka, database, c
     assert "class=retry" in line
 
 
+@pytest.mark.slow   # pruning rests for 30 s
+def test_a_row_whose_mark_is_taken_back_while_it_is_pruned_stays(kafka, database, captured, prefix):
+    """As the remedy of a refused requeue says: the DELETE waits for that transaction."""
+    kafka.create_topic(f"{prefix}.order")
+    one = captured({"retain": "3s"}).start()
+    Trial(database, one).emit(1)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NOT NULL") == 1, 20, one.log_tail, interval=0.02)
+    connection = database.connect(SUPERUSER, autocommit=False)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE outbox.event SET published_at = NULL")
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH edge%%' AND datname = current_database()"
+            eventually(lambda: database.scalar(waits, user=SUPERUSER) == 1, 60, lambda: "pruning waits\n" + one.log_tail())
+        connection.commit()
+    finally:
+        connection.close()
+    eventually(lambda: database.scalar(waits, user=SUPERUSER) == 0, 20, "pruning goes on")
+    assert database.scalar("SELECT count(*) FROM outbox.event") == 1, "an event that nobody has published again"
+    one.stop()
+
+
 def test_what_a_trigger_says_is_no_line_of_the_log(kafka, database, captured, prefix):
     topic = f"{prefix}.order"
     kafka.create_topic(topic)
