@@ -3,6 +3,7 @@ certificates that change while the relay publishes."""
 
 import glob
 import os
+import re
 import shutil
 import signal
 
@@ -167,6 +168,19 @@ def test_what_is_refused_is_said_with_its_reason(tls_relay, certificates, newer,
     assert remedy in line, line
     assert not one.ready()[0] and "wrong-hush" not in one.log_text()
     one.stop()
+
+
+@pytest.mark.parametrize("wrong", ["the key of another", "no key", "no certificate"])
+def test_a_pair_of_files_that_does_not_fit_is_said(tls_relay, certificates, tmp_path, wrong):
+    """By check, and by the relay, which waits for a pair that fits, again and again."""
+    files = {"the key of another": (certificates["client"][0], certificates["client of a stranger"][1]),
+             "no key": (certificates["client"][0], str(tmp_path / "none")), "no certificate": (str(tmp_path / "none"), certificates["client"][1])}[wrong]
+    _, one = tls_relay("MUTUAL", *client(files), emit=False)
+    checked = outboxd("check", "-c", one.config_path)
+    assert checked.returncode == 1 and re.search(r"ssl\.(key|certificate)\.location", checked.stdout), checked.stdout + checked.stderr
+    one.start(wait_ready=False)
+    code = one.wait_exit()
+    assert code == 1 and one.log_lines(r" error .*ssl\.(key|certificate)\.location"), f"{code}\n{one.log_tail()}"
 
 
 def test_a_librdkafka_too_old_for_scram_at_this_broker_is_named(tls_relay):

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/vec.h"
 #include "sink/kafka/kafka_conf.h"
 
 struct KafkaProducer {
@@ -66,6 +67,15 @@ static void forget_loss(KafkaProducer *producer)
     producer->loss = NULL;
 }
 
+/* rd_kafka_new() (2.0.2) frees the interceptors of a configuration that it refuses late, as for a key
+ * of another certificate, and rd_kafka_conf_destroy() would free them once more. So it stays, some
+ * kilobytes for each attempt. */
+static void producer_keep_refused(rd_kafka_conf_t *conf)
+{
+    static VEC(rd_kafka_conf_t *) refused;
+    *vec_add(&refused) = conf;
+}
+
 Status kafka_producer_open(KafkaProducer *producer, size_t batch_bytes, Error *err)
 {
     rd_kafka_conf_t *conf = NULL;
@@ -80,7 +90,7 @@ Status kafka_producer_open(KafkaProducer *producer, size_t batch_bytes, Error *e
     producer->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (producer->rk == NULL) {
         bool refused = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
-        rd_kafka_conf_destroy(conf);
+        producer_keep_refused(conf);
         if (refused) {
             return error_set(err, CODE_RESOURCE_REFUSED, "librdkafka cannot start: %s", text);
         }
