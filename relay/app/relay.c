@@ -286,6 +286,7 @@ static void relay_on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     Relay *relay = arg;
     monitor_beat(relay->monitor);
+    log_tell_loss();
     for (size_t i = 0; i < relay->lanes.count; i++) {
         PipelineView view;
         pipeline_view(relay->lanes.items[i]->pipeline, &view);

@@ -151,7 +151,8 @@ static void log_add_loss(Text *line, const LogLoss *loss)
     const char *why = loss->reason == EAGAIN ? "nobody read them in time"
                                              : strerror_r(loss->reason, room, sizeof(room));
     AUTO_TEXT message =
-        x_format("%llu log lines before this were lost: %s", (unsigned long long)loss->lines, why);
+        x_format("%llu log line%s before this %s lost: %s", (unsigned long long)loss->lines,
+                 loss->lines == 1 ? "" : "s", loss->lines == 1 ? "was" : "were", why);
     LogField lines = log_number("lines", (long long)loss->lines);
     log_compose(
         line,
@@ -173,13 +174,26 @@ void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogFi
     message = said ? message : x_strdup(format);
 
     AUTO_BUFFER line = TEXT_EMPTY;
-    LogLoss loss = log_output_loss();
+    LogLoss loss = log_output_take_loss();
     if (loss.lines > 0) {
         log_add_loss(&line, &loss);
     }
     log_compose(&line, &(LogLine){level, pipeline, code, fields, count}, message);
-    if (log_output_write(line.data, line.length)) {
-        log_output_told(loss.lines);
+    if (!log_output_write(line.data, line.length)) {
+        log_output_return_loss(loss);
+    }
+}
+
+void log_tell_loss(void)
+{
+    LogLoss loss = LOG_WARN < log_settings.least ? (LogLoss){0} : log_output_take_loss();
+    if (loss.lines == 0) {
+        return;
+    }
+    AUTO_BUFFER line = TEXT_EMPTY;
+    log_add_loss(&line, &loss);
+    if (!log_output_offer(line.data, line.length)) {
+        log_output_return_loss(loss);
     }
 }
 

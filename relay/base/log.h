@@ -36,6 +36,10 @@ void log_configure(LogFormat format, LogLevel least);
 void log_write(LogLevel level, const char *pipeline, ErrorCode code, const LogField *fields,
                size_t count, const char *format, ...) __attribute__((format(printf, 6, 7)));
 
+/** Tells of lines that were lost, when the log takes lines again and nothing else is to be said.
+ * Never waits. */
+void log_tell_loss(void);
+
 /** Writes an error with its code, class and hint; what says what we do next ("retrying in 800 ms"),
  * or is NULL. */
 void log_error(LogLevel level, const char *pipeline, const Error *err, const char *what);

@@ -25,10 +25,10 @@ static struct {
 } output = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Whether stderr takes more, now or soon. */
-static bool output_wait(void)
+static bool output_wait(bool may_wait)
 {
     int64_t begin_us = clock_monotonic_us();
-    int patience_ms = begin_us < output.impatient_us ? 0 : LOG_OUTPUT_PATIENCE_MS;
+    int patience_ms = !may_wait || begin_us < output.impatient_us ? 0 : LOG_OUTPUT_PATIENCE_MS;
     struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
     int ready = 0;
     do {
@@ -42,7 +42,7 @@ static bool output_wait(void)
 }
 
 /* 0, or errno. A line that was cut is ended by the same write: there may be no room for another. */
-static int output_put(const char *line, size_t length)
+static int output_put(const char *line, size_t length, bool may_wait)
 {
     size_t done = 0;
     while (done < length) {
@@ -51,7 +51,7 @@ static int output_put(const char *line, size_t length)
         size_t more = length - done < sizeof(chunk) - begin ? length - done : sizeof(chunk) - begin;
         chunk[0] = '\n';
         memcpy(chunk + begin, line + done, more);
-        ssize_t wrote = output_wait() ? put_now(STDERR_FILENO, chunk, begin + more) : 0;
+        ssize_t wrote = output_wait(may_wait) ? put_now(STDERR_FILENO, chunk, begin + more) : 0;
         if (wrote < 0 && errno == EINTR) {
             continue;
         }
@@ -68,7 +68,7 @@ static int output_put(const char *line, size_t length)
 bool log_output_write(const char *line, size_t length)
 {
     pthread_mutex_lock(&output.lock);
-    int failed = output_put(line, length);
+    int failed = output_put(line, length, true);
     if (failed != 0) {
         output.reason = output.lost == output.told ? failed : output.reason;
         output.lost++;
@@ -77,18 +77,28 @@ bool log_output_write(const char *line, size_t length)
     return failed == 0;
 }
 
-LogLoss log_output_loss(void)
+bool log_output_offer(const char *line, size_t length)
+{
+    pthread_mutex_lock(&output.lock);
+    int failed = output_put(line, length, false);
+    pthread_mutex_unlock(&output.lock);
+    return failed == 0;
+}
+
+LogLoss log_output_take_loss(void)
 {
     pthread_mutex_lock(&output.lock);
     LogLoss loss = {.lines = output.lost - output.told, .reason = output.reason};
+    output.told = output.lost;
     pthread_mutex_unlock(&output.lock);
     return loss;
 }
 
-void log_output_told(uint64_t lines)
+void log_output_return_loss(LogLoss loss)
 {
     pthread_mutex_lock(&output.lock);
-    output.told = lines < output.lost - output.told ? output.told + lines : output.lost;
+    output.told -= loss.lines;
+    output.reason = loss.lines > 0 ? loss.reason : output.reason;
     pthread_mutex_unlock(&output.lock);
 }
 

@@ -16,11 +16,15 @@ typedef struct LogLoss {
  * time in all. False: it is lost. */
 bool log_output_write(const char *line, size_t length);
 
-/** What was lost since the last call of log_output_told(). */
-LogLoss log_output_loss(void);
+/** As log_output_write(), but without waiting, and a line that is not taken does not count as lost.
+ */
+bool log_output_offer(const char *line, size_t length);
 
-/** The log tells of so many lost lines. */
-void log_output_told(uint64_t lines);
+/** What was lost and is not told yet: the caller tells of it, and nobody else. */
+LogLoss log_output_take_loss(void);
+
+/** The caller could not tell of it. */
+void log_output_return_loss(LogLoss loss);
 
 /** Lines lost since the start of the process. */
 uint64_t log_output_lost(void);

@@ -68,13 +68,15 @@ Test(log_output, who_does_not_read_loses_lines_and_nobody_waits_for_him)
     int64_t took_us = clock_monotonic_us() - begin_us;
     cr_assert_lt(took_us, 20 * LOG_OUTPUT_PATIENCE_MS * INT64_C(1000));
     cr_assert_eq(log_output_lost(), 100);
-    cr_assert_eq(log_output_loss().lines, 100);
-    cr_assert_eq(log_output_loss().reason, EAGAIN);
+    LogLoss loss = log_output_take_loss();
+    cr_assert_eq(loss.lines, 100);
+    cr_assert_eq(loss.reason, EAGAIN);
     (void)take();
     cr_assert(put("there\n"));
     cr_assert_str_eq(take(), "there\n");
-    log_output_told(100);
-    cr_assert_eq(log_output_loss().lines, 0);
+    cr_assert_eq(log_output_take_loss().lines, 0, "who took it tells of it, and nobody else");
+    log_output_return_loss(loss);
+    cr_assert_eq(log_output_take_loss().lines, 100);
     cr_assert_eq(log_output_lost(), 100);
 }
 
@@ -82,7 +84,7 @@ Test(log_output, a_reader_that_went_away_is_no_signal_and_no_end)
 {
     close(reads);
     cr_assert_not(put("lost\n"));
-    cr_assert_eq(log_output_loss().reason, EPIPE);
+    cr_assert_eq(log_output_take_loss().reason, EPIPE);
 }
 
 Test(log_output, a_line_that_was_cut_does_not_run_into_the_next)
@@ -113,6 +115,25 @@ Test(log_output, the_log_tells_what_was_lost_and_why)
     cr_assert_null(strstr(said, "LOG_LINES_LOST"), "%s", said);
 }
 
+Test(log_output, the_loss_is_told_when_nothing_else_is_to_be_said)
+{
+    fill();
+    log_write(LOG_WARN, NULL, CODE_READY, LOG_NO_FIELDS, "lost");
+    int64_t begin_us = clock_monotonic_us();
+    for (int i = 0; i < 100; i++) {
+        log_tell_loss();
+    }
+    cr_assert_lt(clock_monotonic_us() - begin_us, LOG_OUTPUT_PATIENCE_MS * INT64_C(1000));
+    cr_assert_eq(log_output_lost(), 1, "a notice that is not taken is no lost line");
+    (void)take();
+    log_tell_loss();
+    const char *said = take();
+    cr_assert_not_null(strstr(said, "code=LOG_LINES_LOST msg=\"1 log line before this"), "%s",
+                       said);
+    log_tell_loss();
+    cr_assert_str_eq(take(), "");
+}
+
 Test(log_output, a_full_disk_is_named)
 {
     int full = open("/dev/full", O_WRONLY);
@@ -122,7 +143,7 @@ Test(log_output, a_full_disk_is_named)
     dup2(pipe_end, STDERR_FILENO);
     log_write(LOG_INFO, NULL, CODE_READY, LOG_NO_FIELDS, "there");
     const char *said = take();
-    cr_assert_not_null(strstr(said, "1 log lines before this were lost: No space left on device"),
+    cr_assert_not_null(strstr(said, "1 log line before this was lost: No space left on device"),
                        "%s", said);
 }
 
@@ -133,6 +154,6 @@ Test(log_output, a_closed_descriptor_is_held_so_that_no_socket_gets_the_log)
     int next = open("/dev/null", O_WRONLY);
     cr_assert_gt(next, STDERR_FILENO);
     cr_assert_not(put("lost\n"));
-    cr_assert_eq(log_output_loss().reason, EBADF);
+    cr_assert_eq(log_output_take_loss().reason, EBADF);
     close(next);
 }
