@@ -32,14 +32,15 @@ typedef enum Companion {
 
 /* Of the outbox table `c`: whoever may create a relation beside it must not pass for us, as we
  * would run their triggers, views and policies. So the owner of `k` is that of the table or of the
- * schema of `k`, or a member of one of these, who may do as they do; or who migrated that schema,
- * which others may have prepared, unless everybody may create there. */
+ * schema of `k`, or a member of one of these, who may do as they do; or, in schema outbox, who
+ * migrated it, which others may have prepared, unless everybody may create there. */
 #define COMPANION_IS_BY_US(k)                                                                      \
     "(pg_catalog.pg_has_role(" k ".relowner, c.relowner, 'MEMBER')"                                \
     " OR pg_catalog.pg_has_role(" k ".relowner, (SELECT o.nspowner FROM"                           \
     " pg_catalog.pg_namespace o WHERE o.oid = " k ".relnamespace), 'MEMBER')"                      \
-    " OR (NOT pg_catalog.has_schema_privilege('public', " k ".relnamespace, 'CREATE') AND " k      \
-    ".relowner ="                                                                                  \
+    " OR (" k ".relnamespace = (SELECT o.oid FROM pg_catalog.pg_namespace o WHERE o.nspname ="     \
+    " 'outbox') AND NOT pg_catalog.has_schema_privilege('public', " k ".relnamespace, 'CREATE')"   \
+    " AND " k ".relowner ="                                                                        \
     " (SELECT m.relowner FROM pg_catalog.pg_class m WHERE m.relname = 'migration'"                 \
     " AND m.relnamespace = " k ".relnamespace AND m.relkind IN ('r', 'p'))))"
 

@@ -119,6 +119,16 @@ def test_a_writer_who_may_create_tables_beside_it_neither_pauses_it_nor_gets_its
         database.execute(f'REASSIGN OWNED BY "{deputy}" TO {SUPERUSER}; DROP ROLE "{deputy}"', user=SUPERUSER)
 
 
+def test_ours_belong_to_who_migrated_a_schema_that_another_role_prepared(relay, kafka, database, prefix):
+    """The table, too, may have been given away since."""
+    kafka.create_topic(f"{prefix}.order")
+    database.execute(f"ALTER SCHEMA outbox OWNER TO {SUPERUSER}; GRANT ALL ON SCHEMA outbox TO shop_owner; ALTER TABLE outbox.event OWNER TO {SUPERUSER}", user=SUPERUSER)
+    one = relay().start()
+    outboxd("pause", "-c", one.config_path, "--reason", "stocktaking", expect=0)
+    eventually(lambda: (one.status()["pipelines"][0]["paused"] or {}).get("reason") == "stocktaking", what=one.log_tail)
+    one.stop()
+
+
 def test_status_without_a_relay_reads_no_view_of_another_kind(relay, database):
     database.execute(OWN + "ALTER TABLE shop.messages RENAME TO event", user=SUPERUSER)
     database.execute(f"GRANT USAGE ON SCHEMA shop TO {RELAY}; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO {RELAY}", user=SUPERUSER)
