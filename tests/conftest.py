@@ -86,12 +86,14 @@ def _wanted(config, item):
 def _take_turns(items):
     """The marker by_turns."""
     with open(os.path.join(_HERE, "TRIALS.md"), encoding="utf-8") as f:
-        trials = set(re.findall(r"\w+", f.read()))
+        text = f.read()
+    trials, whole = set(re.findall(r"\w+", text)), set(re.findall(r"\b(test_\w+)\b(?!:)", text))   # a module without names is meant as a whole
     pairs = collections.defaultdict(dict)
     for item in items:
         words = item.callspec.id.split("-") if hasattr(item, "callspec") else []   # an id is the same in each worker; a value may be an object
         captures = [word for word in words if word in CAPTURES]
-        if item.get_closest_marker("by_turns") and len(captures) == 1 and item.originalname.removeprefix("test_") not in trials:
+        if item.get_closest_marker("by_turns") and len(captures) == 1 and \
+                item.originalname.removeprefix("test_") not in trials and item.path.stem not in whole:
             rest = [word for word in words if word not in CAPTURES]
             pairs[item.path.name, item.originalname, *rest][captures[0]] = item
     for name, pair in pairs.items():

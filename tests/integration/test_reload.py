@@ -262,7 +262,7 @@ def test_pipelines_come_and_go(relay, kafka, database, prefix):
     assert [p["name"] for p in one.status()["pipelines"]] == ["audit", "orders"]
     assert keys(kafka, audit) == ["1"] and keys(kafka, orders) == ["1", "2"]
     one.reload(alone)
-    assert one.log_lines("code=PIPELINE_REMOVED .*|pipeline=audit")
+    assert one.log_lines("pipeline=audit code=PIPELINE_REMOVED ")
     assert [p["name"] for p in one.status()["pipelines"]] == ["orders"]
     assert not [labels for _, labels in one.metrics() if ("pipeline", "audit") in labels], "its series go, too"
     assert database.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%%/audit%%'",
@@ -415,11 +415,16 @@ def test_systemd_is_told(relay, kafka, database, prefix, tmp_path):
         one = relay(env={"NOTIFY_SOCKET": path}).start()
         one.reload(changed(one, {"position_headers": True}))
         said = b""
-        while b"RELOADING=1" not in said:
+        for _ in range(100):
+            if b"RELOADING=1" in said:
+                break
             said = told.recv(4096)
         assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", said)
-        while b"READY=1" not in said:
+        for _ in range(100):
+            if b"READY=1" in said:
+                break
             said = told.recv(4096)
+        assert b"READY=1" in said
     one.stop()
 
 

@@ -42,6 +42,6 @@ def test_what_a_role_is_given_changes_nothing(captured, database, kafka, prefix,
     assert checked.returncode == 0, checked.stdout
     for command in ("pause", "resume"):
         outboxd(command, "-c", one.config_path, expect=0)
-    outboxd("dead", "requeue", poison, "-c", one.config_path, expect=0)
+    outboxd("dead", "requeue", database.scalar("SELECT id FROM outbox.dead_letter", user=SUPERUSER), "-c", one.config_path, expect=0)
     assert not one.log_lines(" error "), one.log_tail()
     database.execute("DELETE FROM outbox.dead_letter", user=SUPERUSER)

@@ -14,7 +14,7 @@ import pytest
 from conftest import CAPTURES, grant_memberships
 from support import workload
 from support.certificates import Authority
-from support.common import eventually, give_to_server_user
+from support.common import at_pace, eventually, give_to_server_user
 from support.consume import read_topics, wait_for_records
 from support.postgres import PASSWORDS, RELAY, PostgresServer
 from support.program import Program
@@ -185,6 +185,7 @@ def test_no_job_does_what_the_unit_forbids(jobs, tls_server, relay, kafka, prefi
     program.prints(PASSWORDS[RELAY])
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(at_pace(10))
     # Polling: token command, TLS, consumer groups, systemd's protocol, a name that must be looked up.
     one = relay({**CAPTURES["poll"]}, dsn=database.dsn(**tls_server.tls), brokers=kafka.brokers.replace("127.0.0.1", "localhost"),
                 database={"password_command": program.command}, monitor={"consumer_groups": ["*"], "groups_interval": "500ms"})
