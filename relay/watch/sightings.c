@@ -326,14 +326,15 @@ static void row_unknown(Sighting *row, const Judge *judge, int64_t now_us, Judge
     if (row->unknown_us == 0) {
         row->unknown_us = now_us;
     }
-    bool again = row->asked_us == 0 || now_us - row->asked_us >= judge->ask_after_us;
+    bool asked_before = row->asked_us > 0; /* an answer had the time between two looks */
+    bool again = !asked_before || now_us - row->asked_us >= judge->ask_after_us;
     if (judge->look_again != NULL && now_us - row->unknown_us >= judge->ask_after_us && again) {
         judgement->asked += row->asked_us == 0;
         row->asked_us = now_us;
         judge->look_again(judge->arg, row->seq);
     }
     if (!row->unseen && now_us - row->unknown_us >= judge->unseen_after_us &&
-        (judge->look_again == NULL || row->asked_us > 0)) {
+        (judge->look_again == NULL || asked_before)) {
         row->unseen = true;
         judgement->found++;
     }

@@ -294,6 +294,16 @@ Test(sightings, the_source_looks_again_halfway)
     cr_assert_eq(asked_again, 2, "and goes on to");
 }
 
+Test(sightings, after_a_time_without_looks_the_source_is_asked_before_anything_is_said)
+{
+    (void)seen_at(10 * SECOND, true);
+    (void)seen_at(11 * SECOND, true);
+    Judgement late = seen_at(40 * SECOND, true);
+    cr_assert_eq(late.asked, 1);
+    cr_assert_eq(late.found, 0, "the answer could not come");
+    cr_assert_eq(seen_at(41 * SECOND, true).found, 1);
+}
+
 Test(sightings, what_is_settled_while_a_slow_look_is_under_way_is_not_unseen)
 {
     (void)seen_at(10 * SECOND, true);

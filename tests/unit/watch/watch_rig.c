@@ -121,6 +121,7 @@ static void on_look_again(void *arg, size_t index, int64_t seq)
     (void)arg;
     cr_assert_eq(index, 0);
     cr_assert_eq(seq, 17);
+    at.complaints_asked += at.complaints;
     at.asked_again++;
 }
 

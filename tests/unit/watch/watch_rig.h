@@ -45,6 +45,7 @@ typedef struct WatchRig {
     WatchRole role;
     SourceSight sight;
     size_t sights, asked_again, looks_told;
+    size_t complaints_asked; /* complaints when it was asked to look again */
     SourceLook look;
     int64_t follow_low, follow_high;
     size_t complaints, over;
