@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import zlib
@@ -34,6 +35,9 @@ OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 
 
 def pytest_configure(config):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):   # what nohup, or a shell's &, ignores, a command under test would ignore, too
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     config.addinivalue_line("markers", "slow: takes more than ten seconds; begun before the others")
     config.addinivalue_line("markers", "soak: one more case of a kind that another case of the same test stands for, or an outage at its full length; "
                                        "run with --soak, as tests/run soak does")

@@ -147,7 +147,7 @@ static void *patience_run(void *arg)
 /* In the place of the loop's. */
 static void on_signal(int number)
 {
-    int kept = errno;
+    int kept = errno; // NOLINT(bugprone-signal-handler): a place of the thread's own
     (void)number;
     (void)!write(signalled, &(uint64_t){1}, sizeof(uint64_t));
     errno = kept;
