@@ -6,26 +6,6 @@
 
 TestSuite(wal_ground, .init = rig_prepare, .fini = rig_end);
 
-/* Slot and position of a relay that ran before. */
-static void given_position(uint64_t lsn)
-{
-    rig.has_slot = true;
-    rig.confirmed = lsn;
-    rig.position = (RigPosition){.lsn = lsn, .end = SLOT_NO_END};
-}
-
-static void begin_streaming(void)
-{
-    given_position(rig.end_lsn);
-    rig_begin();
-    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
-}
-
-static void assert_trace(const char *expected)
-{
-    cr_assert_str_eq(text_string(&rig.trace), expected, "%s", text_string(&rig.trace));
-}
-
 /* Places that the server's log does not have. */
 
 enum { NEAR = 1 << 24, FAR = 1 << 30 };
@@ -41,7 +21,7 @@ static void assert_protocol_error(const char *what)
 
 Test(wal_ground, a_keepalive_from_beyond_the_log_is_no_progress)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig_keepalive(0x10000 + FAR, true);
     assert_protocol_error("keep-alive");
     cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
@@ -58,28 +38,28 @@ Test(wal_ground, a_keepalive_from_beyond_the_log_is_no_progress)
 
 Test(wal_ground, a_commit_from_beyond_the_log_is_no_progress)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig_empty_transaction(0x10000, 0x10000, 0x10000 + FAR);
     assert_protocol_error("end of a commit");
 }
 
 Test(wal_ground, a_begin_from_beyond_the_log_is_no_progress)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig_empty_transaction(0x10000 + FAR, 0x10000 + FAR, 0x10008 + FAR);
     assert_protocol_error("begin");
 }
 
 Test(wal_ground, a_keepalive_from_a_little_beyond_the_log_is_found_by_the_next_question)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig_keepalive(0x10000 + NEAR, false);
     assert_protocol_error("keep-alive");
 }
 
 Test(wal_ground, a_commit_below_what_a_keepalive_told_was_sent_is_no_progress)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig.log_end = 0x10000 + NEAR;
     rig_keepalive(0x10000 + NEAR / 2, false);
     rig_empty_transaction(0x10000, 0x10000, 0x10008);
@@ -88,7 +68,7 @@ Test(wal_ground, a_commit_below_what_a_keepalive_told_was_sent_is_no_progress)
 
 Test(wal_ground, a_log_that_grew_far_is_believed_after_asking)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig.log_end = 0x10000 + FAR;
     rig_keepalive(0x10000 + FAR, false);
     RIG_WAIT(rig.confirmed == 0x10000 + FAR);
@@ -98,7 +78,7 @@ Test(wal_ground, a_log_that_grew_far_is_believed_after_asking)
 
 Test(wal_ground, the_same_lie_at_the_same_place_stops_at_the_third_time)
 {
-    begin_streaming();
+    rig_begin_streaming();
     for (size_t turn = 1; turn <= 3; turn++) {
         rig_keepalive(0x10000 + FAR, false);
         RIG_WAIT(rig.pipe.lost == turn);
@@ -115,7 +95,7 @@ Test(wal_ground, the_same_lie_at_the_same_place_stops_at_the_third_time)
 
 Test(wal_ground, lies_at_different_places_do_not_add_up)
 {
-    begin_streaming();
+    rig_begin_streaming();
     for (size_t turn = 1; turn <= 4; turn++) {
         rig_commit((int64_t)turn, (int64_t)turn);
         RIG_WAIT(rig.pipe.batch_count == 1);
@@ -134,17 +114,17 @@ Test(wal_ground, lies_at_different_places_do_not_add_up)
 Test(wal_ground, a_stored_position_beyond_the_log_is_a_gap_and_new_slot_mends_it)
 {
     rig_commit(1, 3);
-    given_position(0x10000 + FAR);
+    rig_given_position(0x10000 + FAR);
     rig_begin();
     RIG_WAIT(rig.pipe.lost == 1);
     cr_assert_eq(rig.pipe.error.code, CODE_POSITION_BEYOND_LOG);
     cr_assert_eq(rig.pipe.error.exit_code, EXIT_GAP);
-    assert_trace("");
+    rig_assert_trace("");
     rig_end();
     rig.pipe.config.new_slot = true;
     rig_begin();
     RIG_WAIT(rig.pipe.batch_count == 1);
-    assert_trace("drop slot position(filling) snapshot(slot) copy");
+    rig_assert_trace("drop slot position(filling) snapshot(slot) copy");
     rig_ack_all();
     RIG_WAIT(rig.walsender != 0);
     rig_assert_published_once(1, 3);
@@ -155,7 +135,7 @@ Test(wal_ground, a_stored_position_beyond_the_log_is_a_gap_and_new_slot_mends_it
 
 Test(wal_ground, a_server_put_back_to_an_older_copy_is_a_gap)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig_commit(1, 2);
     RIG_WAIT(rig.pipe.batch_count == 1);
     rig_ack_all();
@@ -184,7 +164,7 @@ Test(wal_ground, a_new_primary_that_has_our_position_and_slot_goes_on)
     rig_commit(3, 4);
     rig.rows[1] = rig.rows[2] =
         (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
-    given_position(0x10008);
+    rig_given_position(0x10008);
     rig.confirmed = 0x10000; /* its slot may lag */
     rig_begin();
     RIG_WAIT(rig.pipe.batch_count == 1);
@@ -204,7 +184,7 @@ Test(wal_ground, a_new_primary_keeps_what_is_known_of_a_transaction)
         rig.rows[seq] =
             (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
     }
-    given_position(0x10000);
+    rig_given_position(0x10000);
     rig.position.tx_lsn = 0x10000;
     rig.position.tx_ordinal = 4;
     rig_begin();
@@ -219,7 +199,7 @@ Test(wal_ground, a_new_primary_that_left_before_our_position_is_a_gap)
 {
     rig.timeline = 2;
     rig.history = "1\t0/FFFF\tno recovery target specified\n";
-    given_position(0x10000);
+    rig_given_position(0x10000);
     rig_begin();
     RIG_WAIT(rig.pipe.lost == 1);
     cr_assert_eq(rig.pipe.error.code, CODE_SLOT_OTHER_TIMELINE);
@@ -230,7 +210,7 @@ Test(wal_ground, a_new_primary_that_left_before_our_position_is_a_gap)
 Test(wal_ground, a_new_primary_whose_history_cannot_be_read_is_a_gap)
 {
     rig.timeline = 2;
-    given_position(0x10000);
+    rig_given_position(0x10000);
     rig_begin();
     RIG_WAIT(rig.pipe.lost == 1);
     cr_assert_eq(rig.pipe.error.code, CODE_SLOT_OTHER_TIMELINE);
@@ -240,7 +220,7 @@ Test(wal_ground, a_new_primary_whose_history_cannot_be_read_is_a_gap)
 
 Test(wal_ground, a_partition_that_nobody_told_of_is_asked_about)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig.members = "7001";
     rig_commit_to(7001, 1, 3);
     RIG_WAIT(rig_delivered() == 3);
@@ -257,7 +237,7 @@ Test(wal_ground, a_partition_that_nobody_told_of_is_asked_about)
  */
 Test(wal_ground, an_answer_about_a_stream_that_was_left_is_no_answer_to_the_next_one)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig.hang_questions = true;
     rig_commit_to(7001, 1, 2);
     RIG_WAIT(rig.questions == 1);
@@ -274,7 +254,7 @@ Test(wal_ground, an_answer_about_a_stream_that_was_left_is_no_answer_to_the_next
 
 Test(wal_ground, a_table_that_is_none_of_ours_is_skipped)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig.stranger = true;
     rig_commit_to(7002, 1, 3);
     rig_commit(4, 4);
@@ -287,7 +267,7 @@ Test(wal_ground, a_table_that_is_none_of_ours_is_skipped)
 Test(wal_ground, a_partition_that_was_detached_before_we_came_is_published)
 {
     rig.members = "7003";
-    begin_streaming();
+    rig_begin_streaming();
     rig_commit_to(7001, 1, 3);
     RIG_WAIT(rig_delivered() == 3);
     cr_assert_eq(rig.questions, 1);
@@ -295,7 +275,7 @@ Test(wal_ground, a_partition_that_was_detached_before_we_came_is_published)
 
 Test(wal_ground, an_answer_that_never_comes_does_not_keep_a_stop)
 {
-    begin_streaming();
+    rig_begin_streaming();
     rig_commit_to(7001, 1, 3);
     rig.pipe.source->ops->drain(rig.pipe.source);
     RIG_WAIT(rig.pipe.drained == 1);
@@ -304,16 +284,16 @@ Test(wal_ground, an_answer_that_never_comes_does_not_keep_a_stop)
 Test(wal_ground, new_slot_without_a_gap_goes_on)
 {
     rig.pipe.config.new_slot = true;
-    begin_streaming();
+    rig_begin_streaming();
     rig_commit(1, 1);
     RIG_WAIT(rig_delivered() == 1);
-    assert_trace("snapshot(now) peek copy start");
+    rig_assert_trace("snapshot(now) peek copy start");
 }
 
 Test(wal_ground, new_slot_that_is_interrupted_tries_again)
 {
     rig_commit(1, 3);
-    given_position(0x10000);
+    rig_given_position(0x10000);
     rig.wal_status = "lost";
     rig.pipe.config.new_slot = true;
     rig.save_fails = true;

@@ -8,17 +8,8 @@ TestSuite(wal_waiting, .init = rig_prepare, .fini = rig_end);
 
 static void begin_streaming(void)
 {
-    rig.has_slot = true;
-    rig.confirmed = rig.end_lsn;
-    rig.position = (RigPosition){.lsn = rig.end_lsn, .end = SLOT_NO_END};
-    rig_begin();
-    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
+    rig_begin_streaming();
     text_clear(&rig.trace);
-}
-
-static void assert_trace(const char *expected)
-{
-    cr_assert_str_eq(text_string(&rig.trace), expected, "%s", text_string(&rig.trace));
 }
 
 /* Rows 2 and 3 of 4 wait. */
@@ -51,13 +42,13 @@ static void wait_delivered(int64_t seq, size_t times)
 Test(wal_waiting, the_position_passes_them_when_it_says_that_they_wait)
 {
     park_two();
-    assert_trace("waiting");
+    rig_assert_trace("waiting");
     RIG_WAIT(rig.confirmed == 0x10008);
     rig_commit(5, 6);
     RIG_WAIT(rig.pipe.batch_count == 1);
     rig_ack_parked(5, 5);
     RIG_WAIT(rig.confirmed == 0x10108);
-    assert_trace("waiting"); /* once */
+    rig_assert_trace("waiting"); /* once */
 }
 
 Test(wal_waiting, a_row_that_cannot_be_seen_yet_holds_the_position)
@@ -97,7 +88,7 @@ Test(wal_waiting, reading_again_brings_them_and_nothing_else)
     rig_ack_all();
     RIG_WAIT(rig.walsender != 0);
     RIG_WAIT(rig.pipe.batch_count == 1);
-    assert_trace("snapshot(now) peek copy position(complete) start");
+    rig_assert_trace("snapshot(now) peek copy position(complete) start");
     rig_ack_all();
     RIG_WAIT(rig.confirmed == 0x10208);
     cr_assert_not(rig.position.waiting);
@@ -144,7 +135,7 @@ Test(wal_waiting, a_restart_reads_them_from_the_table)
     rig_commit(5, 5);
     rig_begin();
     wait_delivered(3, 2);
-    assert_trace("snapshot(now) peek copy");
+    rig_assert_trace("snapshot(now) peek copy");
     rig_ack_all();
     wait_delivered(5, 1);
     rig_ack_all();
@@ -390,7 +381,7 @@ Test(wal_waiting, reading_again_while_the_end_of_a_filling_is_stored_begins_with
     rig.hang_saves = false;
     stub_continue();
     RIG_WAIT(rig.walsender != 0);
-    assert_trace("position(complete) start");
+    rig_assert_trace("position(complete) start");
     rig_commit(4, 4);
     RIG_WAIT(rig.rows[4].delivered == 1);
     rig_ack_all();

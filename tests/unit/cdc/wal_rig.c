@@ -67,6 +67,20 @@ void rig_begin(void)
     source_rig_begin(&rig.pipe, wal_source_new);
 }
 
+void rig_given_position(uint64_t lsn)
+{
+    rig.has_slot = true;
+    rig.confirmed = lsn;
+    rig.position = (RigPosition){.lsn = lsn, .end = SLOT_NO_END};
+}
+
+void rig_begin_streaming(void)
+{
+    rig_given_position(rig.end_lsn);
+    rig_begin();
+    RIG_WAIT(rig.walsender != 0 && rig.pipe.active == 1);
+}
+
 void rig_end(void)
 {
     source_rig_end(&rig.pipe);
@@ -78,6 +92,8 @@ void rig_end(void)
     cr_assert_eq(stub_open_connections(), 0);
     cr_assert_eq(stub_open_results(), 0);
 }
+
+TestSuite(wal, .init = rig_prepare, .fini = rig_end);
 
 void rig_watch(void)
 {
@@ -149,4 +165,9 @@ void rig_assert_published_once(int64_t first, int64_t last)
         cr_assert_eq(rig.rows[seq].delivered, 1, "row %" PRId64, seq);
         cr_assert(rig.rows[seq].marked, "row %" PRId64, seq);
     }
+}
+
+void rig_assert_trace(const char *expected)
+{
+    cr_assert_str_eq(text_string(&rig.trace), expected, "%s", text_string(&rig.trace));
 }

@@ -117,8 +117,12 @@ void rig_serve(void *arg, const StubQuery *query, StubReply *reply);
 void rig_receive(void *arg, int connection, const char *bytes, size_t length);
 
 void rig_prepare(void);
+/** Slot and position of a relay that ran before. */
+void rig_given_position(uint64_t lsn);
 /** Makes the source and starts it. */
 void rig_begin(void);
+/** ... which goes on at the end of the log. */
+void rig_begin_streaming(void);
 void rig_end(void);
 
 void rig_turn(void);
@@ -173,5 +177,7 @@ void rig_ack_parked(int64_t first, int64_t last);
 void rig_ack_all(void);
 /** As the pipeline after `lost`: gives everything back and starts again. */
 void rig_restart(void);
+/** What was asked for since the start. */
+void rig_assert_trace(const char *expected);
 /** Asserts that each row from first to last was delivered once, and is marked. */
 void rig_assert_published_once(int64_t first, int64_t last);
