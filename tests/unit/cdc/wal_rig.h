@@ -112,7 +112,7 @@ typedef struct Rig {
 
 extern Rig rig;
 
-/* wal_rig_server.c */
+/** The server: wal_rig_server.c, wal_rig_stream.c. */
 void rig_serve(void *arg, const StubQuery *query, StubReply *reply);
 void rig_receive(void *arg, int connection, const char *bytes, size_t length);
 
