@@ -178,6 +178,20 @@ static void serve_group(const StubQuery *query, StubReply *reply)
     }
 }
 
+static void serve_letter(const StubQuery *query, StubReply *reply)
+{
+    rig.server.letters++;
+    int64_t seq = query->values[1] != NULL ? strtoll(query->values[1], NULL, 10) : -1;
+    bool copies = strstr(query->sql, ") SELECT ") != NULL;
+    bool swallowed = rig.server.swallows || seq == rig.server.swallowed_letter ||
+                     (copies && seq == rig.server.gone_letter);
+    if (rig.server.error != NULL || seq == rig.server.bad_letter) {
+        stub_reply_error(reply, rig.server.error != NULL ? rig.server.error : "23514", "no");
+    } else {
+        stub_reply_command(reply, swallowed ? 0 : 1);
+    }
+}
+
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
@@ -243,16 +257,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
         serve_group(query, reply);
     } else {
         cr_assert_eq(strncmp(sql, "INSERT INTO outbox.dead_letter", 30), 0, "%s", sql);
-        rig.server.letters++;
-        int64_t seq = query->values[1] != NULL ? strtoll(query->values[1], NULL, 10) : -1;
-        bool copies = strstr(sql, ") SELECT ") != NULL;
-        bool swallowed = rig.server.swallows || seq == rig.server.swallowed_letter ||
-                         (copies && seq == rig.server.gone_letter);
-        if (rig.server.error != NULL || seq == rig.server.bad_letter) {
-            stub_reply_error(reply, rig.server.error != NULL ? rig.server.error : "23514", "no");
-        } else {
-            stub_reply_command(reply, swallowed ? 0 : 1);
-        }
+        serve_letter(query, reply);
     }
 }
 
