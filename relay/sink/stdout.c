@@ -83,7 +83,7 @@ static Status stdout_write_all(const StdoutLines *out, Slice text, Error *err)
     return OK;
 }
 
-static Status stdout_write(LinesWriter *lines, Slice text, Error *err)
+static Status stdout_write(LinesWriter *lines, Slice text, size_t *ret_stored, Error *err)
 {
     const StdoutLines *out = (const StdoutLines *)lines;
     while (pthread_mutex_trylock(&turn) != 0) {
@@ -93,6 +93,7 @@ static Status stdout_write(LinesWriter *lines, Slice text, Error *err)
     }
     Status status = stdout_write_all(out, text, err);
     pthread_mutex_unlock(&turn);
+    *ret_stored = text.length;
     return status;
 }
 

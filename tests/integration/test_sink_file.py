@@ -206,6 +206,28 @@ def test_a_full_disk_is_waited_for(captured, database, disk):
     assert one.log_lines("code=PIPELINE_RECOVERED.*FILE_DISK_FULL"), one.log_tail()
 
 
+def test_a_disk_without_room_for_a_group_takes_the_lines_that_fit(captured, database, disk):
+    """One transaction of 3 MB, and never 1 MB free: it arrives all the same, as whole lines, piece by piece."""
+    path = os.path.join(disk.path, "orders.jsonl")
+    one = captured(path, batch_events=1000).start()
+    disk.fill(800000)
+    database.execute("SELECT outbox.emit('order.placed', 'order', (n % 7)::text, to_jsonb(n || repeat('x', 3000))) FROM generate_series(1, 1000) n")
+
+    def lines():
+        with open(path, "rb") as f:
+            return len(records_of(f.read()))  # no half line
+    had = 0
+    for _ in range(3):
+        assert "No space left" in one.wait_not_ready("FILE_DISK_FULL", 30)
+        had = eventually(lambda: (now := lines()) >= had + 100 and now, 20, lambda: f"more than {had} lines\n{one.log_tail()}")
+        disk.release(800000)
+    disk.empty()
+    all_marked(database, one)
+    one.wait_ready()
+    assert lines() == 1000
+    assert len({dict(record.headers)["ce_id"] for record in read_lines(path)}) == 1000
+
+
 @pytest.mark.slow
 def test_a_disk_that_hangs_is_said_and_holds_up_nothing_else(captured, database, tmp_path):
     """Half a minute without an answer is said; the endpoint answers all the time, and what waits is published once the disk is back."""

@@ -25,6 +25,10 @@ class Disk:
             free = os.statvfs(self.path)
             os.posix_fallocate(f.fileno(), 0, max(1, free.f_bavail * free.f_frsize - leave + os.fstat(f.fileno()).st_size))
 
+    def release(self, size):
+        """Gives back that many of the bytes that fill() took."""
+        os.truncate(self.filler, max(0, os.path.getsize(self.filler) - size))
+
     def empty(self):
         if os.path.exists(self.filler):
             os.unlink(self.filler)

@@ -33,9 +33,9 @@ static Status file_format(const LinesWriter *lines, const Record *record, const 
     return file_format_add(config->format, record, event, clock_wall_us(), text, err);
 }
 
-static Status file_write(LinesWriter *lines, Slice text, Error *err)
+static Status file_write(LinesWriter *lines, Slice text, size_t *ret_stored, Error *err)
 {
-    return file_writer_write(file_of(lines)->writer, text, clock_wall_us(), err);
+    return file_writer_write(file_of(lines)->writer, text, clock_wall_us(), ret_stored, err);
 }
 
 static void file_close(LinesWriter *lines)

@@ -436,7 +436,17 @@ static Status writer_rotate(FileWriter *w, int64_t now_us, Error *err)
     return writer_open(w, err);
 }
 
-static Status writer_append(FileWriter *w, Slice lines, Error *err)
+/* The disk is full: of what is written, the whole lines stay. 0: there are none, or it cannot be.
+ */
+static size_t writer_keep_whole(FileWriter *w, Slice lines, size_t done)
+{
+    const char *last = memrchr(lines.data, '\n', done);
+    size_t whole = last != NULL ? (size_t)(last - lines.data) + 1 : 0;
+    bool kept = whole > 0 && w->calls->cut(w->fd, w->size + (int64_t)whole) == 0;
+    return kept ? whole : 0;
+}
+
+static Status writer_append(FileWriter *w, Slice lines, size_t *ret_stored, Error *err)
 {
     w->dirty = true;
     for (size_t done = 0; done < lines.length;) {
@@ -446,8 +456,13 @@ static Status writer_append(FileWriter *w, Slice lines, Error *err)
         } else if (wrote == 0 || errno != EINTR) {
             errno = wrote == 0 ? ENOSPC : errno;
             writer_failed(w, "write", err);
-            (void)writer_cut(w); /* no reader shall meet half a line */
-            return FAILED;
+            size_t whole = err->code == CODE_FILE_DISK_FULL ? writer_keep_whole(w, lines, done) : 0;
+            if (whole == 0) {
+                (void)writer_cut(w); /* no reader shall meet half a line */
+                return FAILED;
+            }
+            error_clear(err);
+            lines.length = done = whole;
         }
     }
     if (w->calls->flush(w->fd) != 0) {
@@ -459,20 +474,22 @@ static Status writer_append(FileWriter *w, Slice lines, Error *err)
     }
     w->size += (int64_t)lines.length;
     w->dirty = false;
+    *ret_stored = lines.length;
     return OK;
 }
 
-Status file_writer_write(FileWriter *w, Slice lines, int64_t now_us, Error *err)
+Status file_writer_write(FileWriter *w, Slice lines, int64_t now_us, size_t *ret_stored, Error *err)
 {
     if (writer_ready(w, err) != OK ||
         (writer_is_due(w, lines.length, now_us) && writer_rotate(w, now_us, err) != OK)) {
         return FAILED;
     }
     if (lines.length == 0) {
+        *ret_stored = 0;
         return OK;
     }
     if (w->size == 0) {
         w->period = writer_period(w, now_us);
     }
-    return writer_append(w, lines, err);
+    return writer_append(w, lines, ret_stored, err);
 }

@@ -5,6 +5,8 @@
  * `size` is the length of what is safe. Whatever goes wrong behind it, the file is cut back to it
  * before anything else is written, so that no half line is ever in front of a whole one.
  *
+ *  - When the disk is full, the whole lines that fit stay: a group that is larger than what is free
+ *    makes progress all the same.
  *  - A flush that failed is not repeated: the kernel may have dropped the pages and call the next
  *    one a success. The file is cut, closed, opened and written again. The cut comes first, under
  *    the lock: once that is gone, another relay may have written there.
@@ -58,8 +60,10 @@ void file_writer_close(FileWriter *writer);
 void file_writer_release(FileWriter *writer);
 
 /** Opens, mends and rotates the file where that is due, appends the lines, if there are any, and
- * flushes them. OK: all of it is on the disk. FAILED with a RETRY *err: none of it counts. */
-Status file_writer_write(FileWriter *writer, Slice lines, int64_t now_us, Error *err);
+ * flushes them. OK: *ret_stored bytes of them are on the disk, whole lines, and all of them unless
+ * it is full. FAILED with a RETRY *err: none of it counts. */
+Status file_writer_write(FileWriter *writer, Slice lines, int64_t now_us, size_t *ret_stored,
+                         Error *err);
 
 /** When the file is due for rotation by time, wall clock; 0: never. */
 int64_t file_writer_due_us(const FileWriter *writer);

@@ -29,7 +29,8 @@ typedef enum Fate {
 /* What the helper thread does, or did last. While busy, all but busy and fate belongs to it. */
 typedef struct LinesJob {
     LinesWriter *writer;
-    Group group; /* is written, or waits for the next attempt */
+    Group group;   /* is written, or waits for the next attempt */
+    size_t stored; /* of its bytes, when that is OK */
     Status result;
     Error error;
     bool closes;       /* instead of writing */
@@ -91,6 +92,24 @@ static void lines_settle(LinesSink *lines, Group *group, const SinkReport *repor
     }
 }
 
+/* Its first lines leave the group. */
+static Group group_take(Group *group, size_t stored)
+{
+    Group taken = *group;
+    *group = (Group){0};
+    size_t count = 0;
+    for (size_t i = 0; i < stored; i++) {
+        count += taken.lines.data[i] == '\n';
+    }
+    for (size_t i = count; i < taken.events.count; i++) {
+        *vec_add(&group->events) = taken.events.items[i];
+    }
+    text_add_slice(&group->lines, (Slice){.data = taken.lines.data + stored,
+                                          .length = taken.lines.length - stored});
+    taken.events.count = count;
+    return taken;
+}
+
 static void lines_take_back(LinesSink *lines, Group *group)
 {
     AUTO_ERROR purged = {0};
@@ -106,7 +125,7 @@ static void lines_run(void *arg)
     const LinesOps *ops = job->writer->ops;
     if (!job->closes) {
         Slice lines = {.data = job->group.lines.data, .length = job->group.lines.length};
-        job->result = ops->write(job->writer, lines, &job->error);
+        job->result = ops->write(job->writer, lines, &job->stored, &job->error);
     } else if (ops->close != NULL) {
         ops->close(job->writer);
     }
@@ -210,18 +229,38 @@ static void lines_start_over(LinesSink *lines)
     lines->sink.events.reopened(lines->sink.events.arg);
 }
 
-static void lines_succeeded(LinesSink *lines)
+/* The first lines are stored, and what settles may send on: the rest is in its place before. */
+static void lines_settle_first(LinesSink *lines, bool purged)
 {
+    Group first = group_take(&lines->job->group, lines->job->stored);
+    Group back = {0};
+    if (purged) {
+        back = lines->job->group;
+        lines->job->group = (Group){0};
+    }
+    lines_settle(lines, &first, NULL);
+    lines_take_back(lines, &back);
+    group_free(&first);
+    group_free(&back);
+}
+
+static void lines_succeeded(LinesSink *lines, bool purged)
+{
+    bool whole = lines->job->stored == lines->job->group.lines.length;
     bool troubled = lines->job->attempts > 0;
     const LinesWriter *writer = lines->job->writer;
     if (!lines->open && writer->ops->opened != NULL) {
         writer->ops->opened(writer);
     }
     lines->open = true;
-    lines->job->attempts = 0;
+    lines->job->attempts = whole ? 0 : lines->job->attempts;
     lines_await_due(lines); /* before what settles may send on: the writer is ours only now */
-    lines_settle(lines, &lines->job->group, NULL);
-    if (troubled) {
+    if (whole) {
+        lines_settle(lines, &lines->job->group, NULL);
+    } else {
+        lines_settle_first(lines, purged);
+    }
+    if (troubled && whole) {
         lines->sink.events.healed(lines->sink.events.arg);
     }
 }
@@ -246,7 +285,7 @@ static void lines_wrote(LinesSink *lines, Fate fate)
 {
     bool purged = fate == FATE_TAKEN;
     if (lines->job->result == OK) {
-        lines_succeeded(lines);
+        lines_succeeded(lines, purged);
     } else if (purged) {
         lines_take_back(lines, &lines->job->group);
     } else {

@@ -4,7 +4,8 @@
  * of the sink's own (a disk that hangs, or a pipe that nobody reads, must hold up neither the loop
  * nor what other pipelines ask of theirs). While one group is on its way the next one collects, so
  * the slower the destination, the larger the groups. A group settles when all of it is written, and
- * not before; one that failed stays, as a whole, and is written again.
+ * not before; one that failed stays, as a whole, and is written again. Where only its first lines
+ * had room, those settle, and the others are written next.
  *
  * A sink of this kind is a LinesWriter, which says how, and the SinkOps that name the functions
  * here. */
@@ -21,13 +22,14 @@ typedef struct LinesWriter LinesWriter;
 
 /* How lines are written. Those of the helper thread are called one at a time, and may block. */
 typedef struct LinesOps {
-    /** Loop. Appends the record as a line; POISON: it cannot be one. */
+    /** Loop. Appends the record as a line, with a line end behind it and nowhere else; POISON: it
+     * cannot be one. */
     Status (*format)(const LinesWriter *writer, const Record *record, const Event *event,
                      Text *text, Error *err);
-    /** Helper. OK: the lines, if there are any, count as stored, and whatever they are written to
-     * is open. FAILED: none of them counts; RETRY: they are written again later; FATAL: the sink is
-     * of no use any more. */
-    Status (*write)(LinesWriter *writer, Slice lines, Error *err);
+    /** Helper. OK: of the lines, if there are any, *ret_stored bytes count as stored, whole lines
+     * and at least one, and whatever they are written to is open. FAILED: none of them counts;
+     * RETRY: they are written again later; FATAL: the sink is of no use any more. */
+    Status (*write)(LinesWriter *writer, Slice lines, size_t *ret_stored, Error *err);
     /** Helper: closes what write() opened, until the next one. NULL: there is nothing to close. */
     void (*close)(LinesWriter *writer);
     /** Loop: write() was called for the first time since close(), and succeeded. NULL: as said. */

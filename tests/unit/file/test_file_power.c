@@ -106,14 +106,16 @@ TestSuite(file_power, .init = begin, .fini = end);
 static void put(const char *lines)
 {
     AUTO_ERROR err = {0};
-    cr_assert_eq(file_writer_write(&writer, slice_of(lines), NOW_US, &err), OK, "%s",
+    size_t stored = 0;
+    cr_assert_eq(file_writer_write(&writer, slice_of(lines), NOW_US, &stored, &err), OK, "%s",
                  error_message(&err));
 }
 
 static void put_fails(const char *lines, ErrorCode code)
 {
     AUTO_ERROR err = {0};
-    cr_assert_eq(file_writer_write(&writer, slice_of(lines), NOW_US, &err), FAILED);
+    size_t stored = 0;
+    cr_assert_eq(file_writer_write(&writer, slice_of(lines), NOW_US, &stored, &err), FAILED);
     cr_assert_eq(err.code, code, "%s", error_message(&err));
 }
 

@@ -1,5 +1,5 @@
 /* The writer on real files of a temporary directory; writes and flushes that fail are injected.
- * What a power loss leaves is test_file_power.c. */
+ * What a power loss leaves is test_file_power.c, a disk that is nearly full test_file_room.c. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -119,7 +119,10 @@ TestSuite(file_writer, .init = begin, .fini = end);
 
 static Status put_at(const char *lines, int64_t now_us, Error *err)
 {
-    return file_writer_write(&writer, slice_of(lines), now_us, err);
+    size_t stored = 0;
+    Status status = file_writer_write(&writer, slice_of(lines), now_us, &stored, err);
+    cr_assert(status != OK || stored == strlen(lines));
+    return status;
 }
 
 static void put(const char *lines)
@@ -246,8 +249,9 @@ static void another_puts(const char *lines)
 {
     FileWriter another;
     AUTO_ERROR err = {0};
+    size_t stored = 0;
     file_writer_init(&another, "orders", &config);
-    cr_assert_eq(file_writer_write(&another, slice_of(lines), HOUR_US, &err), OK, "%s",
+    cr_assert_eq(file_writer_write(&another, slice_of(lines), HOUR_US, &stored, &err), OK, "%s",
                  error_message(&err));
     file_writer_release(&another);
 }

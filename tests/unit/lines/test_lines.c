@@ -21,12 +21,15 @@ static struct {
     bool write_blocks;
     bool close_blocks;
     ErrorCode failure; /* of each write with lines; CODE_NONE: none */
+    bool limited;      /* to so many bytes of whole lines */
+    size_t room;
     size_t writes;
     size_t closes;
     size_t settled;
     size_t purged;
     size_t ready;
     size_t troubles;
+    size_t healed;
     size_t lost;
     size_t reopened;
     size_t chances; /* taken, of random() */
@@ -63,14 +66,20 @@ static Status played_format(const LinesWriter *writer, const Record *record, con
     return OK;
 }
 
-static Status played_write(LinesWriter *writer, Slice lines, Error *err)
+static Status played_write(LinesWriter *writer, Slice lines, size_t *ret_stored, Error *err)
 {
     (void)writer;
     rig.writes++;
+    *ret_stored = lines.length;
     if (lines.length == 0) {
         return OK;
     }
     block(rig.write_blocks);
+    if (rig.limited) {
+        *ret_stored = lines.length < rig.room ? lines.length : rig.room;
+        rig.room -= *ret_stored;
+        return *ret_stored > 0 ? OK : error_set(err, CODE_FILE_DISK_FULL, "as told");
+    }
     return rig.failure == CODE_NONE ? OK : error_set(err, rig.failure, "as told");
 }
 
@@ -119,6 +128,7 @@ static void on_trouble(void *arg, const Error *err)
 static void on_healed(void *arg)
 {
     (void)arg;
+    rig.healed++;
 }
 
 static void on_lost(void *arg, const Error *err)
@@ -290,6 +300,42 @@ Test(lines, pauses_between_attempts_are_up_to_chance, .timeout = 60)
     WAIT(rig.troubles == 5);
     cr_assert_eq(rig.chances, 5, "relays that failed together do not come back together");
     cr_assert_eq(rig.settled + rig.purged, 0);
+}
+
+static void send_three(size_t room)
+{
+    WAIT(try_send() == SEND_OK);
+    cr_assert_eq(try_send(), SEND_OK);
+    cr_assert_eq(try_send(), SEND_OK);
+    rig.limited = true;
+    rig.room = room;
+    lines_flush(rig.sink);
+}
+
+Test(lines, the_first_lines_settle_where_not_all_have_room, .timeout = 60)
+{
+    send_three(2);
+    WAIT(rig.troubles == 2);
+    cr_assert_eq(rig.settled, 1);
+    rig.room = 2; /* for one more */
+    WAIT(rig.settled == 2);
+    WAIT(rig.troubles == 4);
+    cr_assert_eq(rig.healed, 0, "not while there is one that waits");
+    rig.room = 100;
+    WAIT(rig.healed == 1);
+    cr_assert_eq(rig.settled, 3);
+    cr_assert_eq(rig.purged, 0);
+}
+
+Test(lines, of_a_purge_while_only_some_have_room_the_others_come_back, .timeout = 60)
+{
+    rig.write_blocks = true;
+    send_three(4);
+    lines_purge(rig.sink);
+    go_on();
+    WAIT(rig.closes == 1);
+    cr_assert_eq(rig.settled, 2);
+    cr_assert_eq(rig.purged, 1);
 }
 
 Test(lines, what_is_of_no_use_any_more_is_said_and_reopened_when_asked_for, .timeout = 60)
