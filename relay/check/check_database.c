@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "check/check.h"
 #include "migrate/migrate.h"
+#include "pg/ident.h"
 #include "pg/result.h"
 #include "rows/companion.h"
 #include "rows/unread.h"
@@ -130,14 +131,37 @@ static void check_migrations(Check *check, const char *schema)
     migrate_close(&migrate);
 }
 
+/* The name of a table as the catalog knows it; what has none is said where the table is looked at.
+ */
+static void check_add_name(const PipelineConfig *pipeline, Text *sql)
+{
+    AUTO_ERROR err = {0};
+    AUTO_TEXT quoted = NULL;
+    if (pipeline->outbox.table == NULL ||
+        ident_quote_table(pipeline->outbox.table, &quoted, &err) != OK) {
+        return;
+    }
+    AUTO_TEXT name = ident_literal(quoted);
+    text_printf(sql, ", (%s)", name);
+}
+
+/* Of the schemas that the configured tables are in, and of schema outbox: another that looks like
+ * ours may be anybody's. */
 static void check_all_migrations(Check *check)
 {
-    PGresult *r =
-        check_query(check, "schemas of ours",
-                    "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                    " WHERE has_table_privilege(c.oid, 'SELECT') AND " COMPANION_IS_MIGRATION(
-                        "c") " ORDER BY 1",
-                    0, NULL);
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    text_add(&sql, "SELECT DISTINCT n.nspname FROM (VALUES ('outbox.event')");
+    for (size_t i = 0; i < check->config->pipeline_count; i++) {
+        check_add_name(&check->config->pipelines[i], &sql);
+    }
+    text_add(&sql, ") AS t(name)");
+    companion_add_table("t.name", &sql);
+    text_add(&sql,
+             " JOIN pg_class k ON k.relnamespace IN (c.relnamespace, to_regnamespace('outbox'))"
+             " JOIN pg_namespace n ON n.oid = k.relnamespace"
+             " WHERE has_table_privilege(k.oid, 'SELECT')"
+             " AND " COMPANION_IS_OUR_MIGRATION("k") " ORDER BY 1");
+    PGresult *r = check_query(check, "schemas of ours", text_string(&sql), 0, NULL);
     for (int i = 0; r != NULL && i < PQntuples(r); i++) {
         check_migrations(check, pg_value(r, i, 0));
     }

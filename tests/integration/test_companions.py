@@ -119,6 +119,21 @@ def test_a_writer_who_may_create_tables_beside_it_neither_pauses_it_nor_gets_its
         database.execute(f'REASSIGN OWNED BY "{deputy}" TO {SUPERUSER}; DROP ROLE "{deputy}"', user=SUPERUSER)
 
 
+def test_check_asks_for_no_migration_of_a_strangers_schema(relay, database):
+    """One that looks like ours, of a colleague's trial or of another program, which no pipeline reads; and one where our table is."""
+    database.execute("CREATE SCHEMA trial; CREATE TABLE trial.migration (LIKE outbox.migration); INSERT INTO trial.migration SELECT * FROM outbox.migration LIMIT 1;"
+                     f" GRANT USAGE ON SCHEMA trial TO {RELAY}; GRANT SELECT ON trial.migration TO {RELAY}")
+    one = relay()
+    said = outboxd("check", "-c", one.config_path).stdout
+    assert "trial" not in said, said
+    database.execute("DELETE FROM outbox.migration WHERE version > 1")
+    said = outboxd("check", "-c", one.config_path, expect=2).stdout
+    assert 'schema "outbox" is not up to date: pending 2' in said and "trial" not in said, said
+    database.execute(f"CREATE TABLE trial.event (LIKE outbox.event INCLUDING ALL); GRANT SELECT, UPDATE, DELETE ON trial.event TO {RELAY}")
+    said = outboxd("check", "-c", relay({"table": "trial.event"}).config_path, expect=2).stdout
+    assert 'schema "trial" is not up to date: pending 2' in said, said
+
+
 def test_ours_belong_to_who_migrated_a_schema_that_another_role_prepared(relay, kafka, database, prefix):
     """The table, too, may have been given away since."""
     kafka.create_topic(f"{prefix}.order")
