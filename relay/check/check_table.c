@@ -11,7 +11,6 @@
 #include "config/columns.h"
 #include "config/nearest.h"
 #include "pg/result.h"
-#include "rows/companion.h"
 #include "rows/precondition.h"
 
 static bool is_in_use(const PipelineConfig *pipeline, const char *name)
@@ -165,26 +164,6 @@ static void table_note(Check *check, const PGresult *columns, const PipelineConf
     }
 }
 
-/* A relation that has the name and the columns of one of ours, and is of somebody else. */
-static void table_warn_strangers(Check *check, const char *oid)
-{
-    AUTO_BUFFER sql = TEXT_EMPTY;
-    companion_add_strangers_query(&sql);
-    PGresult *r = check_query(check, "owners", text_string(&sql), 1, &oid);
-    for (int i = 0; r != NULL && i < PQntuples(r); i++) {
-        AUTO_TEXT remedy =
-            x_format("If outboxd migrate made it, run: %s Otherwise, ask who may create tables in "
-                     "that schema, and why.",
-                     pg_value(r, i, 2));
-        check_warning(check, "database", remedy,
-                      "%s looks like a table or view of outboxd, but outboxd does not use it: it "
-                      "belongs to role \"%s\", and not to the owner of the outbox table or of the "
-                      "schema",
-                      pg_value(r, i, 0), pg_value(r, i, 1));
-    }
-    PQclear(r);
-}
-
 bool check_table(Check *check, const PipelineConfig *pipeline, PreconditionLook *ret_look)
 {
     AUTO(OutboxTable, table_free) table = NULL;
@@ -218,7 +197,6 @@ bool check_table(Check *check, const PipelineConfig *pipeline, PreconditionLook 
     table_note(check, columns, pipeline, ret_look);
     if (ret_look->table_oid != 0) { /* else nothing is absent but the table */
         table_warn_near(check, columns, pipeline, ret_look);
-        table_warn_strangers(check, oid);
         table_say_absent(check, pipeline, ret_look);
     }
     PQclear(columns);

@@ -4,21 +4,14 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 
-#define PG     "pg_catalog."
-#define TABLES "'r', 'p'"
+#define PG "pg_catalog."
 
-/* Columns that tell one of ours; later versions of it may have more. */
 static const char *const MATCHES[COMPANION_COUNT] = {
-    [COMPANION_DEAD_LETTER] =
-        COMPANION_IS("k", "dead_letter", TABLES, "'id', 'pipeline', 'reason', 'at'", "4"),
-    [COMPANION_POSITION] =
-        COMPANION_IS("k", "position", TABLES, "'pipeline', 'slot', 'lsn', 'timeline'", "4"),
-    [COMPANION_PUBLISHER] = COMPANION_IS("k", "publisher", TABLES,
-                                         "'table_id', 'table_name', 'generation', 'writes'", "4"),
-    [COMPANION_PAUSE] =
-        COMPANION_IS("k", "pause", TABLES, "'pipeline', 'paused_at', 'paused_by', 'reason'", "4"),
-    [COMPANION_BACKLOG] =
-        COMPANION_IS("k", "backlog", "'v'", "'aggregate_type', 'pending', 'oldest'", "3"),
+    [COMPANION_DEAD_LETTER] = COMPANION_IS_DEAD_LETTER("k"),
+    [COMPANION_POSITION] = COMPANION_IS_POSITION("k"),
+    [COMPANION_PUBLISHER] = COMPANION_IS_PUBLISHER("k"),
+    [COMPANION_PAUSE] = COMPANION_IS_PAUSE("k"),
+    [COMPANION_BACKLOG] = COMPANION_IS_BACKLOG("k"),
 };
 
 void companion_add_table(const char *name, Text *sql)
@@ -46,21 +39,6 @@ void companion_add(Companion companion, const char *alias, Text *sql)
                 "  AND %s AND " COMPANION_IS_BY_US(
                     "k") " ORDER BY k.relnamespace = c.relnamespace DESC LIMIT 1) %s ON true",
                 MATCHES[companion], alias);
-}
-
-void companion_add_strangers_query(Text *sql)
-{
-    text_add(sql,
-             "SELECT k.sql, " PG "pg_get_userbyid(k.relowner), 'ALTER TABLE ' || k.sql ||"
-             " ' OWNER TO ' || " PG "quote_ident(" PG "pg_get_userbyid(c.relowner)) || ';'"
-             " FROM " PG "pg_class c CROSS JOIN LATERAL (SELECT k.*,"
-             "  k.relnamespace::" PG "regnamespace::text || '.' || " PG "quote_ident(k.relname)"
-             "  AS sql FROM " PG "pg_class k WHERE k.relnamespace IN (c.relnamespace,"
-             "  " PG "to_regnamespace('outbox')::oid)) k WHERE c.oid = $1::oid AND (");
-    for (size_t i = 0; i < COMPANION_COUNT; i++) {
-        text_printf(sql, "%s%s", i > 0 ? " OR " : "", MATCHES[i]);
-    }
-    text_add(sql, ") AND " COMPANION_IS_BY_US("k") " IS NOT TRUE ORDER BY 1");
 }
 
 Status companion_find(PgSession *session, const char *table, Companion companion, bool beside,

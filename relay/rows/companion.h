@@ -25,6 +25,23 @@ typedef enum Companion {
       " = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute w WHERE w.attrelid = " k        \
       ".oid AND NOT w.attisdropped AND w.attname IN (" columns "))"
 
+/* Columns that tell one of ours; later versions of it may have more. */
+#define COMPANION_IS_DEAD_LETTER(k)                                                                \
+    COMPANION_IS(k, "dead_letter", "'r', 'p'", "'id', 'pipeline', 'reason', 'at'", "4")
+#define COMPANION_IS_POSITION(k)                                                                   \
+    COMPANION_IS(k, "position", "'r', 'p'", "'pipeline', 'slot', 'lsn', 'timeline'", "4")
+#define COMPANION_IS_PUBLISHER(k)                                                                  \
+    COMPANION_IS(k, "publisher", "'r', 'p'", "'table_id', 'table_name', 'generation', 'writes'",   \
+                 "4")
+#define COMPANION_IS_PAUSE(k)                                                                      \
+    COMPANION_IS(k, "pause", "'r', 'p'", "'pipeline', 'paused_at', 'paused_by', 'reason'", "4")
+#define COMPANION_IS_BACKLOG(k)                                                                    \
+    COMPANION_IS(k, "backlog", "'v'", "'aggregate_type', 'pending', 'oldest'", "3")
+#define COMPANION_IS_ANY(k)                                                                        \
+    COMPANION_IS_DEAD_LETTER(k)                                                                    \
+    " OR " COMPANION_IS_POSITION(k) " OR " COMPANION_IS_PUBLISHER(k) " OR " COMPANION_IS_PAUSE(    \
+        k) " OR " COMPANION_IS_BACKLOG(k)
+
 /* The table that says which migrations made a schema: a schema with it is ours. */
 #define COMPANION_IS_MIGRATION(k)                                                                  \
     COMPANION_IS(k, "migration", "'r', 'p'",                                                       \
@@ -56,10 +73,6 @@ void companion_add_table(const char *name, Text *sql);
 /** Appends a join behind that: as `alias`, the companion of c: oid, nsp (oid of its schema), sql
  * (its name); or NULLs. */
 void companion_add(Companion companion, const char *alias, Text *sql);
-
-/** Appends a query, $1 is the oid of an outbox table: the relations that would be its companions
- * but for their owner, as rows of: name, owner, what is to be run if they are ours after all. */
-void companion_add_strangers_query(Text *sql);
 
 /** Looks one up: *ret_name is its name as SQL, which the caller frees, or NULL: there is none.
  * table: as in the configuration; beside: only in its schema. */

@@ -63,6 +63,8 @@ extern const Precondition PRECONDITIONS_RIGHTS[];
 extern const size_t PRECONDITIONS_RIGHTS_COUNT;
 extern const Precondition PRECONDITIONS_COLUMNS[];
 extern const size_t PRECONDITIONS_COLUMNS_COUNT;
+extern const Precondition PRECONDITIONS_COMPANIONS[];
+extern const size_t PRECONDITIONS_COMPANIONS_COUNT;
 extern const Precondition PRECONDITIONS_PATH[];
 extern const size_t PRECONDITIONS_PATH_COUNT;
 extern const Precondition PRECONDITIONS_PUBLICATION[];

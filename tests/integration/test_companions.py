@@ -105,7 +105,10 @@ def test_a_writer_who_may_create_tables_beside_it_neither_pauses_it_nor_gets_its
     one.wait_published(1)
     eventually(lambda: database.scalar("SELECT count(*) FROM outbox.dead_letter") == 1, what=one.log_tail)
     said = outboxd("check", "-c", adopted.config_path, expect=0).stdout
+    logged = one.log_lines("code=COMPANION_FOREIGN")
+    assert len(logged) == 2, "each once"
     for name in ("pause", "dead_letter"):
+        assert any(f"ALTER TABLE shop.{name} OWNER TO" in line for line in logged), logged
         assert f'shop.{name} looks like a table or view of outboxd, but outboxd does not use it: it belongs to role "shop_app"' in said, said
     one.stop()
     # a member of the role that owns the schema may do what that role may
