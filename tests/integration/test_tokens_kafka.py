@@ -95,6 +95,23 @@ def test_a_program_that_brings_no_token_is_named_and_run_again(token_relay, serv
     one.stop()
 
 
+def test_a_program_that_failed_is_run_again_after_its_own_pauses(token_relay, server, database, topic, program):
+    """1 to 2 s, then 2 to 4 s; librdkafka asks no sooner than 10 s after a failure."""
+    emit(database, 1)
+    program.does("exit 3")
+    one = token_relay().start(wait_ready=False)
+    seen = []
+    for run in (1, 2, 3):
+        eventually(lambda: program.runs() >= run, 30, one.log_tail)
+        seen.append(time.monotonic())
+    pauses = [later - earlier for earlier, later in zip(seen, seen[1:])]
+    assert min(pauses) < 8 and sum(pauses) > 2.5, pauses
+    program.prints(jws())
+    one.wait_ready()
+    assert len(wait_for_records(server.brokers, topic, 1)) == 1
+    one.stop()
+
+
 def test_a_token_that_the_broker_refuses_is_said_and_replaced(token_relay, server, database, topic, program):
     emit(database, 1)
     program.prints('{"token": "%s", "expires_in": 3600}' % jws(seconds=-600))   # a clock that is wrong

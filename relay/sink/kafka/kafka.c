@@ -420,8 +420,9 @@ static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
         kafka_credentials_new(options, &(KafkaCredentialsNeeds){.producer = kafka->producer,
                                                                 .health = kafka->health,
                                                                 .arg = kafka,
-                                                                .certificates = on_certificates});
-    kafka->login->token = kafka_token_new(options->pipeline->name, kafka->producer, kafka->health);
+                                                                .outdated = on_outdated});
+    kafka->login->token =
+        kafka_token_new(options->base, options->pipeline->name, kafka->producer, kafka->health);
     kafka->lookup = kafka_lookup_new(options, &(KafkaLookupNeeds){.producer = kafka->producer,
                                                                   .topics = kafka->topics,
                                                                   .health = kafka->health,

@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+/* The shortest pause of token/: asked before its pause is over, it repeats the failure at once. */
+enum { AGAIN_SECONDS = 1 };
+
 /* librdkafka wants a name for its log; the broker takes the principal out of the token. */
 static const char NOBODY[] = "outboxd";
 
@@ -14,6 +17,7 @@ struct KafkaToken {
     KafkaProducer *producer;
     KafkaHealth *health;
     TokenWait *wait; /* NULL: none is asked for */
+    struct event *again;
     unsigned number; /* of the one that the producer has and nobody has refused; 0: none */
     bool failed;     /* there is no new one, or a broker refuses this one */
 };
@@ -79,14 +83,23 @@ static void token_on_answer(void *arg, const TokenValue *value, const Error *err
     const Error *why = err != NULL ? err : &untaken;
     token->number = 0;
     (void)rd_kafka_oauthbearer_set_token_failure(rk, error_message(why));
+    event_add(token->again, &(struct timeval){.tv_sec = AGAIN_SECONDS});
     token_tell(token, why);
 }
 
 void kafka_token_asked(KafkaToken *token)
 {
     if (token->wait == NULL && token_is_wanted(TOKEN_KAFKA)) {
+        event_del(token->again);
         token->wait = token_ask(TOKEN_KAFKA, true, token_on_answer, token);
     }
+}
+
+static void token_on_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    kafka_token_asked(arg);
 }
 
 bool kafka_token_blamed(KafkaToken *token)
@@ -113,13 +126,16 @@ void kafka_token_accepted(KafkaToken *token)
 void kafka_token_forget(KafkaToken *token)
 {
     token_forget(&token->wait);
+    event_del(token->again);
     token->number = 0;
     token_well(token);
 }
 
-KafkaToken *kafka_token_new(const char *pipeline, KafkaProducer *producer, KafkaHealth *health)
+KafkaToken *kafka_token_new(struct event_base *base, const char *pipeline, KafkaProducer *producer,
+                            KafkaHealth *health)
 {
     KafkaToken *token = x_calloc(1, sizeof(*token));
+    token->again = event_new(base, -1, 0, token_on_again, token);
     token->pipeline = pipeline;
     token->producer = producer;
     token->health = health;
@@ -130,6 +146,7 @@ void kafka_token_free(KafkaToken **token)
 {
     if (*token != NULL) {
         kafka_token_forget(*token);
+        event_free((*token)->again);
         free(*token);
         *token = NULL;
     }

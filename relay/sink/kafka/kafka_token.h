@@ -2,6 +2,7 @@
  *
  * librdkafka asks for one when the producer is made, when four fifths of the life of the present
  * one are over, and ten seconds after a failure; it goes on with the one that it has meanwhile.
+ * After a failure we do not wait for that: it is given one as soon as there is one.
  * Once a broker has refused one, that is the trouble until a broker takes another. Loop thread. */
 #pragma once
 
@@ -14,7 +15,8 @@
 
 typedef struct KafkaToken KafkaToken;
 
-KafkaToken *kafka_token_new(const char *pipeline, KafkaProducer *producer, KafkaHealth *health);
+KafkaToken *kafka_token_new(struct event_base *base, const char *pipeline, KafkaProducer *producer,
+                            KafkaHealth *health);
 void kafka_token_free(KafkaToken **token);
 
 /** librdkafka asks for one (RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH). */
