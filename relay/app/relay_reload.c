@@ -206,8 +206,6 @@ static Change reload_change_of_lane(const Relay *relay, const RelayLane *lane, s
         change_of_pipeline(lane->config, &now->pipelines[index], NULL),
         change_of_config(before, now, "name", NULL),
         change_of_config(before, now, "database.", NULL),
-        lane->config->sink == SINK_KAFKA ? change_of_config(before, now, "kafka.", NULL)
-                                         : CHANGE_NONE,
     };
     bool renews = lane->over; /* an operator has acted: it may work now */
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
@@ -239,13 +237,16 @@ static void reload_lane(Relay *relay, size_t index)
     pipeline_change(lane->pipeline, changes);
 }
 
-/* Who connects from now on has the password of now. */
-static void reload_passwords(const Relay *relay)
+/* Who connects from now on has the password, the brokers and the properties of now. */
+static void reload_connections(const Relay *relay)
 {
     for (size_t i = 0; i < relay->lanes.count; i++) {
         const RelayLane *lane = relay->lanes.items[i];
         if (change_of_config(lane->born->config, relay->config, "database.", NULL) == CHANGE_LIVE) {
             change_password(lane->born->config, relay->config);
+        }
+        if (change_of_config(lane->born->config, relay->config, "kafka.", NULL) == CHANGE_LIVE) {
+            change_kafka(lane->born->config, relay->config);
         }
     }
 }
@@ -292,7 +293,7 @@ static void reload_go_over(Relay *relay, const Lanes *lanes, const Generation *b
                    !lanes_have(&relay->reload->leaving, lanes->items[i]);
     }
     reload_switch_lanes(relay, lanes);
-    reload_passwords(relay);
+    reload_connections(relay);
     if (relay_look_anew(relay, &err) != OK) {
         log_error(LOG_ERROR, NULL, &err, NULL); /* a table's name, which was read before */
     }
@@ -361,7 +362,7 @@ static void reload_take(Relay *relay, Config *config)
               "the configuration was read again, and nothing in it has changed");
 }
 
-/* Certificates may be others although their paths are the same. */
+/* Kafka's producers: certificates may be others although their paths are the same. */
 static void reload_credentials(const Relay *relay)
 {
     for (size_t i = 0; i < relay->lanes.count; i++) {

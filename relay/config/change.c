@@ -56,6 +56,14 @@ static void text_copy(char **to, const char *from)
     *to = from != NULL ? x_strdup(from) : NULL;
 }
 
+static void list_copy(StringList *to, const StringList *from)
+{
+    string_list_free(to);
+    for (size_t i = 0; i < from->count; i++) {
+        string_list_add(to, from->items[i]);
+    }
+}
+
 static void option_copy(const Option *option, void *to, const void *from)
 {
     void *b = (char *)to + option->offset;
@@ -72,14 +80,9 @@ static void option_copy(const Option *option, void *to, const void *from)
     case OPTION_ENUM:
         memcpy(b, a, sizeof(int));
         return;
-    case OPTION_STRING_LIST: {
-        const StringList *list = a;
-        string_list_free(b);
-        for (size_t i = 0; i < list->count; i++) {
-            string_list_add(b, list->items[i]);
-        }
+    case OPTION_STRING_LIST:
+        list_copy(b, a);
         return;
-    }
     case OPTION_GROUPS:
         return; /* copied by themselves */
     case OPTION_STRING:
@@ -258,4 +261,12 @@ void change_password(Config *to, const Config *from)
 {
     change_dsn(&to->database.dsn, from->database.dsn);
     change_dsn(&to->database.replication_dsn, from->database.replication_dsn);
+}
+
+void change_kafka(Config *to, const Config *from)
+{
+    text_copy(&to->kafka.brokers, from->kafka.brokers);
+    list_copy(&to->kafka.properties, &from->kafka.properties);
+    list_copy(&to->kafka.written, &from->kafka.written);
+    to->kafka.create_topics = from->kafka.create_topics;
 }

@@ -33,3 +33,6 @@ void change_apply(PipelineConfig *to, const PipelineConfig *from);
 
 /** Gives `to` the connection strings of `from`. */
 void change_password(Config *to, const Config *from);
+
+/** Gives `to` the values of `from` for a producer that is made from now on. */
+void change_kafka(Config *to, const Config *from);

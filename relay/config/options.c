@@ -182,11 +182,11 @@ static const Option OPTIONS[] = {
      .help = "How long a statement of the relay may run before PostgreSQL cancels it."},
 
     {AT_CONFIG("kafka.brokers", STRING, kafka.brokers), .fallback = "", .max = 8192,
-     .example = "localhost:9092", .flags = OPTION_IN_SAMPLE,
+     .example = "localhost:9092", .flags = OPTION_IN_SAMPLE | OPTION_RELOADABLE,
      .help = "The brokers to contact first, as host:port separated by commas. Required if a "
              "pipeline has sink = \"kafka\"."},
     {AT_CONFIG("kafka.properties", STRING_LIST, kafka.properties), .max = 8192,
-     .example = "[ \"compression.type=lz4\" ]", .flags = OPTION_SECRET,
+     .example = "[ \"compression.type=lz4\" ]", .flags = OPTION_SECRET | OPTION_RELOADABLE,
      .help = "Properties of librdkafka as \"key=value\". In the environment, each property has its "
              "own variable: OUTBOXD_KAFKA_PROPERTY_ and the key in upper case with '_' for '.'. "
              "outboxd refuses properties that would break a guarantee, and says why. If a broker "
@@ -194,6 +194,7 @@ static const Option OPTIONS[] = {
              "Properties "
              "with password, secret or token in their name are masked wherever they are shown."},
     {AT_CONFIG("kafka.create_topics", BOOL, kafka.create_topics), .fallback = "false",
+     .flags = OPTION_RELOADABLE,
      .help = "Whether the broker may create a missing topic with its own defaults when an event is "
              "published to it. We recommend outboxd check --create-topics instead."},
     {AT_CONFIG("kafka.oauth_command", STRING, kafka.oauth_command), .fallback = "", .max = 4096,

@@ -125,8 +125,9 @@ typedef struct SinkOps {
     /** Throws away what it is connected by and makes it anew, then `reopened`. Sent events do not
      * settle. */
     void (*reopen)(Sink *sink);
-    /** Files of the configuration may hold other secrets or certificates: what is connected from
-     * now on uses them. Nothing that was sent is lost or sent twice by it. NULL: there are none. */
+    /** Files of the configuration may hold other secrets or certificates, and the configuration
+     * another way to the destination: what is connected from now on uses them. Nothing that was
+     * sent is lost or sent twice by it. NULL: there are none. */
     void (*renew)(Sink *sink);
     /** The topic is about to be freed; no event of it is in the sink. */
     void (*forget)(Sink *sink, Topic *topic);

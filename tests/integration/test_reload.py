@@ -210,15 +210,38 @@ def test_what_starts_anew_loses_and_repeats_nothing(captured, kafka, database, p
     one = captured({"topic": topic}).start()
     kept = one.metric("events_published_total")
     with workload.Writers(database, threads=4, keys=12):
-        for change in ({"pipeline": {"batch_events": 50}}, {"kafka": {"properties": ["linger.ms=3"]}}, {"database": {"statement_timeout": "20s"}}):
+        for change in ({"pipeline": {"batch_events": 50}}, {"database": {"statement_timeout": "20s"}}):
             count = one.published()
             eventually(lambda: one.published() > count + 20, 30, "it publishes")
             one.reload(changed(one, **change))
     all_marked(database, one)
     assert_in_phases(database, read_topics(kafka.brokers, [topic]), [topic])
     assert one.metric("events_published_total") > kept, "counters go on"
-    assert len(one.log_lines("code=PIPELINE_RELOADED .*how=restarted")) == 3
+    assert len(one.log_lines("code=PIPELINE_RELOADED .*how=restarted")) == 2
     print(f"{capture}: started anew after {waited_ms(one)} ms")
+
+
+def test_other_brokers_and_properties_keep_the_lock_and_repeat_nothing(captured, kafka, database, prefix):
+    """A new producer takes over once nothing is out. The sessions with the lock and with the slot are those of before."""
+    topic = kafka.create_topic(f"{prefix}.order", partitions=3)
+    workload.prepare(database, keys=12)
+    one = captured({"topic": topic}).start()
+    sessions = ("SELECT array_agg(DISTINCT pid ORDER BY pid) FROM (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database"
+                " WHERE datname = current_database()) UNION SELECT active_pid FROM pg_replication_slots WHERE database = current_database()) s")
+    before = database.scalar(sessions, user=SUPERUSER)
+    port = kafka.brokers.rsplit(":", 1)[1]
+    changes = [{"properties": ["linger.ms=3"]}, {"brokers": f"localhost:{port}"}, {"properties": ["compression.type=gzip"]}, {"brokers": kafka.brokers, "properties": []}]
+    with workload.Writers(database, threads=4, keys=12):
+        for n, change in enumerate(changes):
+            count = one.published()
+            eventually(lambda: one.published() > count + 20, 30, "it publishes")
+            one.reload(changed(one, kafka=change))
+            assert len(one.log_lines("code=KAFKA_CREDENTIALS_RENEWED")) == n + 1, one.log_tail()
+            assert database.scalar(sessions, user=SUPERUSER) == before
+    all_marked(database, one)
+    assert_in_phases(database, read_topics(kafka.brokers, [topic]), [topic])
+    assert_kept(one)
+    assert one.metric("events_replayed_total") == 0 and not one.log_lines("how=restarted")
 
 
 def test_a_standby_does_not_take_over_meanwhile(captured, kafka, database, prefix):

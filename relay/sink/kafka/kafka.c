@@ -59,8 +59,8 @@ static void kafka_close(KafkaSink *kafka)
     kafka_producer_close(kafka->producer);
 }
 
-/* The topics want another batch.size, or there are other certificates, which needs another
- * producer. */
+/* The topics want another batch.size, or there are other certificates, brokers or properties, which
+ * needs another producer. */
 static bool kafka_is_outgrown(const KafkaSink *kafka)
 {
     return kafka_producer_handle(kafka->producer) != NULL &&
@@ -106,7 +106,7 @@ static void on_configure(void *arg, rd_kafka_conf_t *conf)
 }
 
 /* What is out comes back first, so that nothing is sent twice; without a broker it does not. */
-static void on_certificates(void *arg)
+static void on_outdated(void *arg)
 {
     KafkaSink *kafka = arg;
     if (kafka_producer_handle(kafka->producer) == NULL) {
@@ -116,8 +116,8 @@ static void on_certificates(void *arg)
     if (!kafka_health_answers(kafka->health)) {
         AUTO_ERROR err = {0};
         error_set(&err, CODE_KAFKA_TLS,
-                  "the certificate files have changed; the relay connects again with the "
-                  "new ones");
+                  "the certificate files, or kafka.brokers and kafka.properties, have changed; the "
+                  "relay connects again with the new ones");
         kafka_producer_lose(kafka->producer, &err);
         return;
     }

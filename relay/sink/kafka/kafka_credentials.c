@@ -16,8 +16,8 @@ enum {
     BLAMED_SECONDS = 60, /* librdkafka says a failure that stays the same once in 30 s */
 };
 
-static const char USERNAME[] = "sasl.username";
-static const char PASSWORD[] = "sasl.password";
+#define USERNAME "sasl.username"
+#define PASSWORD "sasl.password"
 
 static const char *const CERTIFICATES[] = {"ssl.ca.location", "ssl.certificate.location",
                                            "ssl.key.location", "ssl.keystore.location",
@@ -29,10 +29,12 @@ struct KafkaCredentials {
     KafkaCredentialsNeeds needs;
     struct event *look;
     int64_t blamed_us; /* monotonic */
-    char *username;    /* NULL: as the configuration says */
+    char *username;    /* what it logs in with; "": the configuration has none */
     char *password;
-    uint64_t stamp;  /* of the certificates that the producer was made with */
-    bool unreadable; /* and it is said */
+    uint64_t login;    /* stamps: of what the configuration says of these two, */
+    uint64_t settings; /* and of the rest that the producer was made with, */
+    uint64_t files;    /* and of its certificates */
+    bool unreadable;   /* and it is said */
 };
 
 static const char *property(const Config *config, const char *key)
@@ -47,18 +49,6 @@ static const char *property(const Config *config, const char *key)
     return "";
 }
 
-static const char *username_of(const KafkaCredentials *credentials)
-{
-    return credentials->username != NULL ? credentials->username
-                                         : property(credentials->config, USERNAME);
-}
-
-static const char *password_of(const KafkaCredentials *credentials)
-{
-    return credentials->password != NULL ? credentials->password
-                                         : property(credentials->config, PASSWORD);
-}
-
 static void wipe(char **secret)
 {
     if (*secret != NULL) {
@@ -68,10 +58,45 @@ static void wipe(char **secret)
     }
 }
 
-/* FNV-1a over what stat() tells of the files: another file in their place has another number. */
-static uint64_t certificates_stamp(const Config *config)
+/* FNV-1a. */
+static const uint64_t STAMP_NONE = UINT64_C(14695981039346656037);
+
+static uint64_t stamp_add(uint64_t stamp, uint64_t fact)
 {
-    uint64_t stamp = UINT64_C(14695981039346656037);
+    return (stamp ^ fact) * UINT64_C(1099511628211);
+}
+
+static uint64_t stamp_text(uint64_t stamp, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        stamp = stamp_add(stamp, (unsigned char)*c);
+    }
+    return stamp_add(stamp, 0);
+}
+
+static uint64_t login_stamp(const Config *config)
+{
+    return stamp_text(stamp_text(STAMP_NONE, property(config, USERNAME)),
+                      property(config, PASSWORD));
+}
+
+/* What librdkafka reads when a producer is made, but for the two. */
+static uint64_t settings_stamp(const Config *config)
+{
+    uint64_t stamp = stamp_text(STAMP_NONE, config->kafka.brokers);
+    const StringList *list = &config->kafka.properties;
+    for (size_t i = 0; i < list->count; i++) {
+        bool login = strncmp(list->items[i], USERNAME "=", sizeof(USERNAME)) == 0 ||
+                     strncmp(list->items[i], PASSWORD "=", sizeof(PASSWORD)) == 0;
+        stamp = login ? stamp : stamp_text(stamp, list->items[i]);
+    }
+    return stamp_add(stamp, config->kafka.create_topics);
+}
+
+/* Of what stat() tells of the files: another file in their place has another number. */
+static uint64_t files_stamp(const Config *config)
+{
+    uint64_t stamp = STAMP_NONE;
     for (size_t i = 0; i < sizeof(CERTIFICATES) / sizeof(CERTIFICATES[0]); i++) {
         const char *path = property(config, CERTIFICATES[i]);
         struct stat info = {0};
@@ -81,7 +106,7 @@ static uint64_t certificates_stamp(const Config *config)
         const uint64_t facts[] = {info.st_dev, info.st_ino, (uint64_t)info.st_size,
                                   (uint64_t)info.st_mtim.tv_sec, (uint64_t)info.st_mtim.tv_nsec};
         for (size_t k = 0; k < sizeof(facts) / sizeof(facts[0]); k++) {
-            stamp = (stamp ^ facts[k]) * UINT64_C(1099511628211);
+            stamp = stamp_add(stamp, facts[k]);
         }
     }
     return stamp;
@@ -101,7 +126,7 @@ static bool is_scram_of_old(const Config *config)
 static void tell_remedy(KafkaCredentials *credentials)
 {
     const char *written = reread_written(credentials->config, PASSWORD);
-    const char *username = username_of(credentials);
+    const char *username = credentials->username;
     AUTO_TEXT text = NULL;
     if (*username == '\0') {
         return;
@@ -129,8 +154,8 @@ bool kafka_credentials_set(KafkaCredentials *credentials, const char *username,
                            const char *password)
 {
     rd_kafka_t *rk = kafka_producer_handle(credentials->needs.producer);
-    bool same = (username == NULL || strcmp(username, username_of(credentials)) == 0) &&
-                (password == NULL || strcmp(password, password_of(credentials)) == 0);
+    bool same = (username == NULL || strcmp(username, credentials->username) == 0) &&
+                (password == NULL || strcmp(password, credentials->password) == 0);
     if (same) {
         return false;
     }
@@ -143,12 +168,12 @@ bool kafka_credentials_set(KafkaCredentials *credentials, const char *username,
         credentials->password = x_strdup(password);
     }
     if (rk != NULL) {
-        (void)rd_kafka_sasl_set_credentials(rk, username_of(credentials),
-                                            password_of(credentials)); /* fails with NULL alone */
+        (void)rd_kafka_sasl_set_credentials(rk, credentials->username,
+                                            credentials->password); /* fails with NULL alone */
     }
     tell_remedy(credentials);
     log_write(LOG_INFO, credentials->pipeline, CODE_KAFKA_CREDENTIALS_RENEWED,
-              LOG_FIELDS(log_text("username", username_of(credentials))),
+              LOG_FIELDS(log_text("username", credentials->username)),
               "other Kafka credentials are used for new connections");
     return true;
 }
@@ -175,15 +200,34 @@ static bool renew_login(KafkaCredentials *credentials)
     return changed;
 }
 
+/* A reload has brought others. */
+static bool renew_configured(KafkaCredentials *credentials)
+{
+    const Config *config = credentials->config;
+    uint64_t login = login_stamp(config);
+    if (login == credentials->login) {
+        return false;
+    }
+    credentials->login = login;
+    return kafka_credentials_set(credentials, property(config, USERNAME),
+                                 property(config, PASSWORD));
+}
+
 bool kafka_credentials_renew(KafkaCredentials *credentials)
 {
-    bool changed = renew_login(credentials);
-    uint64_t stamp = certificates_stamp(credentials->config);
-    if (stamp != credentials->stamp) {
-        credentials->stamp = stamp;
+    bool configured = renew_configured(credentials);
+    bool changed = renew_login(credentials) || configured;
+    uint64_t files = files_stamp(credentials->config);
+    uint64_t settings = settings_stamp(credentials->config);
+    if (files != credentials->files || settings != credentials->settings) {
+        const char *what = settings != credentials->settings
+                               ? "other brokers or properties for Kafka are used from now on"
+                               : "other certificates for Kafka are used for new connections";
+        credentials->files = files;
+        credentials->settings = settings;
         log_write(LOG_INFO, credentials->pipeline, CODE_KAFKA_CREDENTIALS_RENEWED, LOG_NO_FIELDS,
-                  "other certificates for Kafka are used for new connections");
-        credentials->needs.certificates(credentials->needs.arg);
+                  "%s", what);
+        credentials->needs.outdated(credentials->needs.arg);
         changed = true;
     }
     return changed;
@@ -215,11 +259,13 @@ bool kafka_credentials_blamed(KafkaCredentials *credentials)
 void kafka_credentials_configure(KafkaCredentials *credentials, rd_kafka_conf_t *conf)
 {
     char text[128];
-    credentials->stamp = certificates_stamp(credentials->config);
-    if (credentials->username != NULL) {
+    (void)renew_configured(credentials);
+    credentials->files = files_stamp(credentials->config);
+    credentials->settings = settings_stamp(credentials->config);
+    if (*credentials->username != '\0') {
         (void)rd_kafka_conf_set(conf, USERNAME, credentials->username, text, sizeof(text));
     }
-    if (credentials->password != NULL) {
+    if (*credentials->password != '\0') {
         (void)rd_kafka_conf_set(conf, PASSWORD, credentials->password, text, sizeof(text));
     }
 }
@@ -232,7 +278,11 @@ KafkaCredentials *kafka_credentials_new(const SinkOptions *options,
     credentials->pipeline = options->pipeline->name;
     credentials->needs = *needs;
     credentials->look = event_new(options->base, -1, 0, on_look, credentials);
-    credentials->stamp = certificates_stamp(credentials->config);
+    credentials->username = x_strdup(property(options->config, USERNAME));
+    credentials->password = x_strdup(property(options->config, PASSWORD));
+    credentials->login = login_stamp(options->config);
+    credentials->settings = settings_stamp(options->config);
+    credentials->files = files_stamp(options->config);
     tell_remedy(credentials);
     return credentials;
 }

@@ -1,10 +1,12 @@
-/* kafka_credentials: what a client logs in with by SASL PLAIN or SCRAM, and its certificates, when
- * files of kafka.properties hold others than at the start.
+/* kafka_credentials: what a client logs in with by SASL PLAIN or SCRAM, its certificates, brokers
+ * and properties, when files of kafka.properties hold others than at the start, or a reload has
+ * brought others.
  *
  * The files are read again when somebody asks (renew), and for a minute after a broker refused a
  * login, each second. Other user names and passwords are given to the running producer, which uses
  * them for each new connection and loses nothing. librdkafka reads certificates when a producer is
- * made, so other ones need another producer. Tokens are kafka_token.h. Loop thread. */
+ * made, and so brokers and properties: other ones need another producer. Tokens are kafka_token.h.
+ * Loop thread. */
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -19,8 +21,8 @@ typedef struct KafkaCredentialsNeeds {
     KafkaProducer *producer;
     KafkaHealth *health;
     void *arg;
-    /** Other certificates are there: another producer is wanted. */
-    void (*certificates)(void *arg);
+    /** There are other certificates, brokers or properties: another producer is wanted. */
+    void (*outdated)(void *arg);
 } KafkaCredentialsNeeds;
 
 KafkaCredentials *kafka_credentials_new(const SinkOptions *options,
@@ -36,7 +38,8 @@ void kafka_credentials_configure(KafkaCredentials *credentials, rd_kafka_conf_t 
 bool kafka_credentials_set(KafkaCredentials *credentials, const char *username,
                            const char *password);
 
-/** Reads the files again. True: they hold something else. What cannot be read is logged. */
+/** Reads the files again, and what the configuration says now. True: it is something else. What
+ * cannot be read is logged. */
 bool kafka_credentials_renew(KafkaCredentials *credentials);
 
 /** A broker refused a login, or none answers. True: the files hold something else by now, which the

@@ -14,7 +14,7 @@ enum { REASON_SECONDS = 10 }; /* another reason does not replace one that is so 
 struct KafkaHealth {
     const SinkEvents *events;
     const char *pipeline; /* its name */
-    const char *bootstrap;
+    const Config *config;
     double *connected; /* the metric */
     bool answers;
     bool troubled;
@@ -32,7 +32,7 @@ KafkaHealth *kafka_health_new(const SinkOptions *options, const SinkEvents *even
     KafkaHealth *health = x_calloc(1, sizeof(*health));
     health->events = events;
     health->pipeline = options->pipeline->name;
-    health->bootstrap = options->config->kafka.brokers;
+    health->config = options->config;
     health->connected = options->stats->broker->kafka_connected;
     health->login = x_calloc(1, sizeof(Error));
     return health;
@@ -67,7 +67,7 @@ int kafka_health_brokers(const KafkaHealth *health)
 
 const char *kafka_health_bootstrap(const KafkaHealth *health)
 {
-    return health->bootstrap;
+    return health->config->kafka.brokers;
 }
 
 /* Said when the first broker answers, and when another cluster does. */
@@ -83,7 +83,8 @@ void kafka_health_note_cluster(KafkaHealth *health, const char *cluster, int bro
     snprintf(health->cluster, sizeof(health->cluster), "%s", id);
     log_write(LOG_INFO, health->pipeline, CODE_KAFKA_CONNECTED,
               LOG_FIELDS(log_text("cluster", health->cluster),
-                         log_text("bootstrap", health->bootstrap), log_number("brokers", brokers)),
+                         log_text("bootstrap", kafka_health_bootstrap(health)),
+                         log_number("brokers", brokers)),
               "a Kafka broker answers");
 }
 
@@ -138,7 +139,7 @@ void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t cod
     }
     bool known = health->reason[0] != '\0';
     kafka_connection_error(known ? health->reason_code : code, known ? health->reason : NULL,
-                           health->bootstrap, err);
+                           kafka_health_bootstrap(health), err);
     if (err->code == CODE_KAFKA_AUTHENTICATION && health->remedy != NULL) {
         error_hint(err, "%s", health->remedy);
     }

@@ -143,6 +143,33 @@ Test(kafka_credentials, other_certificates_make_another_producer_once_nothing_is
     mock_assert_log("orders", "v1 v2 v3");
 }
 
+Test(kafka_credentials, other_properties_of_a_reload_make_another_producer_once_nothing_is_out)
+{
+    rd_kafka_mock_broker_set_rtt(mock.cluster, 1, 200);
+    mock_send(2, "orders");
+    mock_add_property("linger.ms=7");
+    mock.sink->ops->renew(mock.sink);
+    cr_assert_str_neq(producer_has("linger.ms"), "7", "a record is in flight");
+    mock_send(3, "orders");
+    MOCK_WAIT(mock.delivered == 3);
+    cr_assert_str_eq(producer_has("linger.ms"), "7");
+    cr_assert_eq(mock.failed + mock.purged + mock.lost + mock.reopened, 0);
+    mock_assert_log("orders", "v1 v2 v3");
+}
+
+Test(kafka_credentials, another_password_of_a_reload_is_given_to_the_running_producer)
+{
+    rd_kafka_t *before = producer();
+    mock.config.kafka.written.count = 0; /* it stands in the file itself now */
+    mock.properties[1] = GIVEN("sasl.password=new");
+    mock.sink->ops->renew(mock.sink);
+    cr_assert_eq(producer(), before);
+    cr_assert_str_eq(producer_has("sasl.password"), "new");
+    mock.sink->ops->reopen(mock.sink);
+    MOCK_WAIT(mock.reopened == 1);
+    cr_assert_str_eq(producer_has("sasl.password"), "new");
+}
+
 Test(kafka_credentials, other_certificates_replace_a_producer_that_no_broker_answers)
 {
     rd_kafka_mock_broker_set_down(mock.cluster, 1);
