@@ -140,8 +140,9 @@ def test_every_scalar_option_has_a_variable_that_works():
         shown = option["path"].rsplit(".", 1)[-1]
         said = done.stdout + done.stderr
         if done.returncode == 0:
-            line = next((x for x in done.stdout.splitlines() if x.strip().startswith(f"{shown} = ") and value.removesuffix("ms").split("KiB")[0] in x), None)
-            assert line, f"{option['environment']}={value} is not shown as {shown}:\n{done.stdout}"
+            quoted = value if option["type"] in ("boolean", "integer") else json.dumps(value)
+            line = f"{shown} = {quoted};  // environment {option['environment']}"
+            assert line in map(str.strip, done.stdout.splitlines()), f"no line {line}:\n{done.stdout}"
             taken.append(option["path"])
         else:
             assert option["environment"] in said, f"{option['environment']}={value}: {said}"

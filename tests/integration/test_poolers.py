@@ -14,6 +14,7 @@ from support.common import eventually
 from support.consume import read_topics
 from support.pgbouncer import PgBouncer
 from support.postgres import OWNER, PASSWORDS, RELAY, PostgresServer
+from support.program import Program
 from support.relay import ROOT, configuration, outboxd, write_configuration
 from support.trial import Trial
 
@@ -250,7 +251,8 @@ def test_a_copy_of_the_server_is_not_read(session, database, postgres, relay, wa
         copy.remove()
 
 
-def test_the_password_options_apply_to_both_connections(session, database, kafka, relay, prefix, wal, tmp_path):
+@pytest.mark.parametrize("option", ["password_file", "password_command"])
+def test_the_password_options_apply_to_both_connections(session, database, kafka, relay, prefix, wal, tmp_path, option):
     kafka.create_topic(f"{prefix}.order", partitions=3)
     secret = tmp_path / "password"
     secret.write_text(PASSWORDS[RELAY] + "\n")
@@ -258,13 +260,16 @@ def test_the_password_options_apply_to_both_connections(session, database, kafka
 
     def without(dsn):
         return re.sub(r" password=\S+", "", dsn)
-    more = {"pooler": "session", "replication_dsn": without(database.dsn()), "password_file": str(secret)}
+    program = Program(tmp_path)
+    program.prints(PASSWORDS[RELAY])
+    more = {"pooler": "session", "replication_dsn": without(database.dsn()), option: {"password_file": str(secret), "password_command": program.command}[option]}
     one = relay(CAPTURES["wal"], dsn=without(session.dsn(database.name, RELAY)), database=more).start()
     database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')")
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
     shown = outboxd("config", "print", "-c", one.config_path, expect=0).stdout
     assert "replication_dsn = \"host=127.0.0.1" in shown
     assert PASSWORDS[RELAY] not in shown + one.log_text()
+    assert program.runs() == (1 if option == "password_command" else 0), "one for all connections"
 
 
 def test_a_password_in_it_is_masked(tmp_path):

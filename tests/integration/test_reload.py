@@ -415,18 +415,18 @@ def test_a_broker_that_is_away_is_waited_for_and_that_is_said(captured, kafka, d
 @pytest.mark.parametrize("kills", [4, soak(40)])
 def test_a_kill_during_a_reload_costs_no_more_than_any_kill(captured, kafka, database, prefix, kills):
     topic = kafka.create_topic(f"{prefix}.order", partitions=3)
-    one = captured({"topic": topic, "in_flight_events": 200, "batch_events": 50}).start()
+    one = captured({"topic": topic, "in_flight_events": 20, "batch_events": 10}).start()
     trial = Trial(database, one)
     with trial.one_connection():
         for n in range(kills):
             trial.emit(60)
-            one.reload(changed(one, {"position_headers": n % 2 == 0} if n % 4 < 2 else {"batch_events": 50 + n}), until=None)
+            one.reload(changed(one, {"position_headers": n % 2 == 0} if n % 4 < 2 else {"batch_events": 10 + n}), until=None)
             time.sleep(random.Random(n).random() * 0.1)
             one.kill()
             one.start()
         trial.emit(10)
     all_marked(database, one)
-    trial.result(read_topics(kafka.brokers, [topic])).assert_none_lost(duplicates=200 * kills, inverted=200 * kills)
+    trial.result(read_topics(kafka.brokers, [topic])).assert_none_lost(duplicates=20 * kills, inverted=20 * kills)
 
 
 def test_systemd_is_told(relay, kafka, database, prefix, tmp_path):

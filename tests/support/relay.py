@@ -38,6 +38,20 @@ def outboxd_binary():
     raise RuntimeError("no build/*/outboxd: build first, for example cmake --preset dev && cmake --build --preset dev")
 
 
+def is_instrumented(binary):
+    """Whether it carries sanitizers (its memory and CPU say nothing then)."""
+    with open(binary, "rb") as f:
+        return b"__asan_init" in f.read() or os.environ.get("OUTBOXD_PRESET") == "tsan"
+
+
+def plain_binary():
+    """For what sanitizers cannot measure: the binary of the run, or that of the preset dev if it was built later than that of the run; None: there is none."""
+    of_run, plain = outboxd_binary(), os.path.join(ROOT, "build", "dev", "outboxd")
+    if not is_instrumented(of_run):
+        return of_run
+    return plain if os.path.exists(plain) and os.path.getmtime(plain) >= os.path.getmtime(of_run) else None
+
+
 def clean_environment(extra=None):
     """The environment for the program: no OUTBOXD_* of ours, sanitizers set to fail, `extra` on top."""
     env = {k: v for k, v in os.environ.items()
@@ -351,6 +365,4 @@ class Relay:
         return text[max(0, match.start() - 200):match.start() + 4000] if match else ""
 
     def instrumented(self):
-        """Whether this binary carries sanitizers (its memory and CPU say nothing then)."""
-        with open(outboxd_binary(), "rb") as f:
-            return b"__asan_init" in f.read() or os.environ.get("OUTBOXD_PRESET") == "tsan"
+        return is_instrumented(self.binary or outboxd_binary())
