@@ -14,12 +14,12 @@ import pytest
 from conftest import CAPTURES, grant_memberships
 from support import workload
 from support.certificates import Authority
-from support.common import at_pace, eventually, give_to_server_user
+from support.common import at_pace, eventually, give_to_server_user, replace_file
 from support.consume import read_topics, wait_for_records
-from support.postgres import PASSWORDS, RELAY, PostgresServer
+from support.postgres import APP, PASSWORDS, RELAY, SUPERUSER, PostgresServer
 from support.program import Program
 from support.relay import ROOT, clean_environment, outboxd_binary
-from support.unit import STRACE, Deeds, Unit
+from support.unit import STRACE, Deeds, Unit, syscall_sets
 from support.wal import Wal
 
 NEEDS = os.path.join(ROOT, "tests", "fixtures", "unit", "needs.txt")
@@ -199,6 +199,7 @@ def test_no_job_does_what_the_unit_forbids(jobs, tls_server, relay, kafka, prefi
     one.kill()
     jobs.start(one)
     one.stop(expect=0)
+    reloads(jobs, relay, database, tls_server, kafka, prefix, tmp_path)
     # The log.
     Wal(database)
     one = relay({**CAPTURES["wal"]}, dsn=database.dsn(**tls_server.tls), database={"password_command": program.command})
@@ -214,6 +215,30 @@ def test_no_job_does_what_the_unit_forbids(jobs, tls_server, relay, kafka, prefi
     publish(jobs, one, database)
     one.stop(expect=0)
     judge(jobs, program.runs_path)
+
+
+def reloads(jobs, relay, database, server, kafka, prefix, tmp_path):
+    """SIGHUP: another topic, another pipeline, and a password that is read again from its file."""
+    secret = str(tmp_path / "password")
+    replace_file(secret, PASSWORDS[RELAY])
+    one = relay({**CAPTURES["poll"]}, dsn=database.dsn(**server.tls), database={"password_file": secret})
+    publish(jobs, one, database)
+    jobs.run("migrate", "--schema", "audit", "--no-roles", "--relay", RELAY, "--writer", APP, "--dsn", database.dsn("shop_owner", **server.tls),
+             env={"PGPASSWORD": PASSWORDS["shop_owner"]})
+    topics = [kafka.create_topic(f"{prefix}.{name}") for name in ("second", "audit")]
+    one.config["pipelines"][0]["topic"] = topics[0]
+    one.config["pipelines"].append({"name": "audit", "table": "audit.event", "topic": topics[1], "poll_interval_max": "100ms"})
+    database.execute(f"ALTER ROLE {RELAY} PASSWORD 'another'", user=SUPERUSER)
+    try:
+        replace_file(secret, "another")
+        one.reload(one.config)
+        assert database.terminate_backends() > 0
+        database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}'); SELECT audit.emit('seen', 'audit', '1', '{}')")
+        for topic in topics:
+            assert len(wait_for_records(kafka.brokers, topic, 1, timeout=60)) == 1
+        one.stop(expect=0)
+    finally:
+        database.execute(f"ALTER ROLE {RELAY} PASSWORD %s", (PASSWORDS[RELAY],), user=SUPERUSER)
 
 
 def judge(jobs, *written_by_the_token_program):
@@ -259,8 +284,9 @@ def test_tls_to_kafka_asks_for_nothing_else(jobs, relay, database, work_director
 def test_the_relay_lives_with_what_is_refused(jobs, relay, database, kafka, prefix, tmp_path):
     """Each call that the unit forbids fails with EPERM, as SystemCallErrorNumber says."""
     topic = kafka.create_topic(f"{prefix}.order")
+    sets = syscall_sets()
     known = {name for group in ("@privileged", "@resources", "@mount", "@module", "@debug", "@raw-io", "@reboot", "@swap", "@clock", "@obsolete")
-             for name in _listed(group)} - Unit().syscalls()
+             for name in sets[group] if not name.startswith("@")} - Unit().syscalls()
     assert len(known) > 60
     database.execute("SELECT outbox.emit('order.placed', 'order', '1', '{}')")
     one = relay()
@@ -268,8 +294,3 @@ def test_the_relay_lives_with_what_is_refused(jobs, relay, database, kafka, pref
     one.start(by=(*STRACE, "-o", tmp_path / "trace", "-e", f"inject={injected}:error=EPERM"), timeout=60)
     assert len(wait_for_records(kafka.brokers, topic, 1, timeout=60)) == 1
     one.stop(expect=0)
-
-
-def _listed(group):
-    said = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager", group], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    return [line.strip() for line in said.splitlines() if line.startswith(" ") and not line.strip().startswith(("#", "@"))]

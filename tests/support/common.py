@@ -72,6 +72,13 @@ def comes_to_rest(read, seconds, timeout, what="value", interval=0.2):
     return value
 
 
+def replace_file(path, text):
+    """Other content for a file, of which nobody sees half."""
+    with open(path + ".new", "w", encoding="utf-8") as f:
+        f.write(text)
+    os.rename(path + ".new", path)
+
+
 _ports_given = set()
 _ports_file = None
 

@@ -5,6 +5,8 @@ import json
 import os
 import time
 
+from .common import replace_file
+
 
 class Program:
     """The script and what it does now. `command` is what the configuration says."""
@@ -21,9 +23,7 @@ class Program:
 
     def does(self, script):
         """From now on: lines of /bin/sh."""
-        with open(self.body_path + ".new", "w", encoding="utf-8") as f:
-            f.write(script + "\n")
-        os.rename(self.body_path + ".new", self.body_path)
+        replace_file(self.body_path, script + "\n")
 
     def prints(self, text):
         self.does(f"cat <<'END-OF-TOKEN'\n{text}\nEND-OF-TOKEN")

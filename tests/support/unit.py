@@ -41,7 +41,7 @@ class Unit:
         return " ".join(self.settings.get(key, [])).split()
 
     def syscalls(self):
-        sets, permitted = _sets(), set()
+        sets, permitted = syscall_sets(), set()
         for line in self.settings["SystemCallFilter"]:
             names = _expanded(line.lstrip("~").split(), sets)
             permitted = permitted - names if line.startswith("~") else permitted | names
@@ -70,7 +70,7 @@ class Unit:
         return found + sorted(deeds.forbidden)
 
 
-def _sets():
+def syscall_sets():
     """Name of a set -> names in it, sets among them."""
     said = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
     sets = {}
