@@ -267,13 +267,19 @@ def test_a_relay_that_loses_its_session_while_the_disk_hangs_goes_on(captured, d
     assert one.starts == 1
 
 
-def test_a_disk_that_hangs_in_close_holds_up_a_stop_no_longer_than_the_shutdown_timeout(relay, database, tmp_path):
-    """All is drained, so the loop and its deadline are over; the file is closed by the sink's own thread."""
+def on_a_disk_that_may_hang(relay, database, tmp_path, **more):
+    """The file, its disk, a relay that has published 20 events, and these."""
     path, disk = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path))
-    one = relay({"sink": "file", "file": {"path": str(path)}}, brokers="", shutdown_timeout="2s").start(env=disk.environment)
+    one = relay({"sink": "file", "file": {"path": str(path)}}, brokers="", **more).start(env=disk.environment)
     trial = Trial(database, one)
     trial.emit(20)
     all_marked(database, one)
+    return path, disk, one, trial
+
+
+def test_a_disk_that_hangs_in_close_holds_up_a_stop_no_longer_than_the_shutdown_timeout(relay, database, tmp_path):
+    """All is drained, so the loop and its deadline are over; the file is closed by the sink's own thread."""
+    path, disk, one, trial = on_a_disk_that_may_hang(relay, database, tmp_path, shutdown_timeout="2s")
     with disk.hanging():
         one.stop(expect=5)
     assert one.log_lines("code=DRAIN_INCOMPLETE") and one.log_lines("code=STOPPED "), one.log_tail()
@@ -294,11 +300,7 @@ def released(one):
 
 
 def test_a_second_signal_does_not_wait_for_a_disk_that_hangs_in_close(relay, database, tmp_path):
-    path, disk = tmp_path / "orders.jsonl", HangingDisk(str(tmp_path))
-    one = relay({"sink": "file", "file": {"path": str(path)}}, brokers="", shutdown_timeout="60s").start(env=disk.environment)
-    trial = Trial(database, one)
-    trial.emit(20)
-    all_marked(database, one)
+    path, disk, one, trial = on_a_disk_that_may_hang(relay, database, tmp_path, shutdown_timeout="60s")
     with disk.hanging():
         one.signal(signal.SIGTERM)
         eventually(lambda: released(one), 20, one.log_tail)

@@ -12,7 +12,7 @@ import pytest
 from conftest import soak
 from support import CACHE, workload
 from support.certificates import Authority
-from support.common import eventually, free_port
+from support.common import eventually, free_port, replace_file
 from support.consume import read_topics, wait_for_records
 from support.kafka import SASL_USERS, KafkaServer
 from support.relay import outboxd
@@ -243,8 +243,8 @@ def test_another_client_certificate_is_used_from_a_signal_on(tls_relay, server, 
 
     def install(pair):
         for source, target in zip(pair, files):
-            shutil.copy(source, target + ".new")
-            os.rename(target + ".new", target)
+            with open(source, encoding="ascii") as f:
+                replace_file(target, f.read())
     install(authorities["root"].issue("first", subject="first"))
     workload.prepare(database, keys=20)
     topic, one = tls_relay("MUTUAL", *client(files), emit=False)

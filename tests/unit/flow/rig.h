@@ -152,6 +152,8 @@ void rig_standby(void);
 void rig_drained(void);
 /** The pipeline is asked to stop. */
 void rig_stop(void);
+/** Whether the source may read more now. */
+bool rig_has_room(void);
 void rig_source_lost(ErrorClass class);
 void rig_source_lost_by(ErrorClass class, ErrorCode code);
 void rig_sink_lost(ErrorClass class);

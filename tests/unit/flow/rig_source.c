@@ -212,3 +212,11 @@ void rig_aside_done(void)
                                       rig.source.aside_reason.code, NULL);
     rig_turn();
 }
+
+bool rig_has_room(void)
+{
+    size_t events = 0;
+    size_t bytes = 0;
+    return rig.source.source.events.room(rig.source.source.events.arg, rig.source.unmarked, &events,
+                                         &bytes);
+}

@@ -13,14 +13,6 @@ static PipelineView view(void)
     return ret;
 }
 
-static bool has_room(void)
-{
-    size_t events = 0;
-    size_t bytes = 0;
-    return rig.source.source.events.room(rig.source.source.events.arg, rig.source.unmarked, &events,
-                                         &bytes);
-}
-
 static Error fault(void)
 {
     Error err = rig_error(ERROR_FATAL, CODE_RIGHT_UPDATE);
@@ -43,7 +35,7 @@ Test(pipeline_broken, nothing_is_read_or_sent_and_what_is_in_flight_is_marked)
     pipeline_set_broken(rig.pipeline, &err);
     rig_batch("3c");
     rig_assert_sent("");
-    cr_assert_not(has_room());
+    cr_assert_not(rig_has_room());
     cr_assert_eq(view().state, PIPELINE_STALLED);
     cr_assert_eq(view().error->code, CODE_RIGHT_UPDATE);
     cr_assert_str_eq(error_own_hint(view().error), "GRANT outbox_relay TO relay;");

@@ -15,20 +15,12 @@ static void change_to(const char *topic)
     rig_turn();
 }
 
-static bool has_room(void)
-{
-    size_t events = 0;
-    size_t bytes = 0;
-    return rig.source.source.events.room(rig.source.source.events.arg, rig.source.unmarked, &events,
-                                         &bytes);
-}
-
 Test(pipeline_change, with_nothing_in_hand_it_is_at_once)
 {
     rig_run();
     change_to("new");
     cr_assert_eq(rig.boundaries, 1);
-    cr_assert(has_room());
+    cr_assert(rig_has_room());
     cr_assert_not(pipeline_change_waits(rig.pipeline));
     rig_batch("1a");
     rig_assert_sent("1");
@@ -42,7 +34,7 @@ Test(pipeline_change, what_is_read_is_published_by_the_old_one_first)
     rig_batch("3a");
     change_to("new");
     cr_assert_eq(rig.boundaries, 0);
-    cr_assert_not(has_room(), "nothing new is read meanwhile");
+    cr_assert_not(rig_has_room(), "nothing new is read meanwhile");
     cr_assert(pipeline_change_waits(rig.pipeline));
     rig_assert_sent("1 2 3");
     cr_assert_str_eq(rig.sink.topic, "order.events");
@@ -52,7 +44,7 @@ Test(pipeline_change, what_is_read_is_published_by_the_old_one_first)
     rig_settle(2, NULL);
     cr_assert_eq(rig.boundaries, 1);
     rig_assert_acked("1 2 3");
-    cr_assert(has_room());
+    cr_assert(rig_has_room());
     cr_assert_eq(rig.sink.purges, 0);
     cr_assert_eq(rig.source.drains, 0, "lock and connections are kept");
     rig_batch("4a");
@@ -80,7 +72,7 @@ Test(pipeline_change, it_can_be_taken_back)
     pipeline_change(rig.pipeline, false);
     rig_settle_all();
     cr_assert_eq(rig.boundaries, 0);
-    cr_assert(has_room());
+    cr_assert(rig_has_room());
 }
 
 Test(pipeline_change, a_standby_takes_it_at_once)
@@ -128,7 +120,7 @@ Test(pipeline_change, what_waits_in_its_rows_comes_again_before_anything_new)
     rig_batch("1a 2b 3a");
     rig_assert_sent("1 2 3");
     cr_assert_str_eq(rig.sink.topic, "new");
-    cr_assert(has_room());
+    cr_assert(rig_has_room());
 }
 
 Test(pipeline_change, what_waits_in_memory_goes_back_and_comes_again)

@@ -12,14 +12,6 @@ static void set_pause(bool paused)
     rig_turn();
 }
 
-static bool has_room(void)
-{
-    size_t events = 0;
-    size_t bytes = 0;
-    return rig.source.source.events.room(rig.source.source.events.arg, rig.source.unmarked, &events,
-                                         &bytes);
-}
-
 static PipelineView view(void)
 {
     PipelineView view;
@@ -31,13 +23,13 @@ Test(pipeline_pause, held_reads_and_sends_nothing_until_it_is_known)
 {
     rig.hold = true;
     rig_run();
-    cr_assert_not(has_room());
+    cr_assert_not(rig_has_room());
     rig_batch("1a 2b");
     rig_assert_sent("");
     size_t changes = rig.changes;
     set_pause(false);
     rig_assert_sent("1 2");
-    cr_assert(has_room());
+    cr_assert(rig_has_room());
     cr_assert_eq(rig.changes, changes, "nothing that others see has changed");
 }
 
@@ -53,7 +45,7 @@ Test(pipeline_pause, held_and_then_paused_never_sends_the_first_event)
     cr_assert_eq(view().state, PIPELINE_PAUSED);
     rig_batch("1a");
     rig_assert_sent("");
-    cr_assert_not(has_room());
+    cr_assert_not(rig_has_room());
 }
 
 Test(pipeline_pause, what_is_in_flight_settles_and_comes_back_to_be_marked)
@@ -134,7 +126,7 @@ Test(pipeline_pause, a_lost_source_comes_back_paused)
     rig_locked();
     rig_active();
     cr_assert_eq(view().state, PIPELINE_PAUSED);
-    cr_assert_not(has_room());
+    cr_assert_not(rig_has_room());
 }
 
 Test(pipeline_pause, standby_stays_standby_and_takes_over_paused)
