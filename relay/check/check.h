@@ -75,6 +75,9 @@ PgSession *check_connect(Check *check, bool replication);
 /** Connects and looks at server, role, tables and backlog. */
 void check_database(Check *check);
 
+/** Warns when the server has fewer connections left than the relay needs. */
+void check_connections(Check *check);
+
 /** Reads the list of what must hold for one pipeline. False when something of it is broken. The
  * caller releases *ret_look, which must be zero. */
 bool check_table(Check *check, const PipelineConfig *pipeline, PreconditionLook *ret_look);

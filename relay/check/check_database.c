@@ -264,6 +264,7 @@ void check_database(Check *check)
     size_t before = check->problems->errors;
     check_version(check);
     if (check_server(check)) {
+        check_connections(check);
         check_all_migrations(check);
         check_pipelines(check);
     }

@@ -4,11 +4,12 @@ import json
 import os
 import time
 
+import psycopg2
 import pytest
 
 from conftest import soak
 from support.common import at_pace, eventually
-from support.postgres import APP, OWNER, RELAY
+from support.postgres import APP, OWNER, RELAY, SUPERUSER
 from support.relay import configuration, outboxd, write_configuration
 
 
@@ -345,3 +346,26 @@ def test_bombs_and_endless_files_end_at_once(tmp_path):
         assert said in result.stdout and ".conf:" in result.stdout, f"{name}: {result.stdout[:500]}"
     for path in (tmp_path / "fifo", "/dev/zero", "/dev/tty", tmp_path):
         assert "cannot read" in outboxd("check", "--offline", "-c", path, timeout=10, expect=1).stdout
+
+
+@pytest.mark.parametrize("capture, needed", [("poll", 3), ("wal", 2)])
+def test_connections_that_the_database_will_not_give_are_counted(relay, kafka, database, prefix, wal, capture, needed):
+    """Those of a relay that runs are not counted twice; those of others are."""
+    kafka.create_topic(f"{prefix}.order")
+    one = relay({"capture": capture}).start()
+    limit = 20
+    database.execute(f'ALTER DATABASE "{database.name}" CONNECTION LIMIT {limit}', user=SUPERUSER)
+    held = []
+    with pytest.raises(psycopg2.OperationalError, match="too many connections"):
+        while len(held) < limit:
+            held.append(database.connect())
+    for _ in range(3):   # for check, and what it looks at beside that
+        held.pop().close()
+    said = eventually(lambda: outboxd("check", "-c", one.config_path, expect=0).stdout, what="check")
+    assert "needs" not in said, said
+    one.stop()
+    held += [database.connect() for _ in range(3 + needed - 1)]
+    said = outboxd("check", "-c", one.config_path).stdout
+    assert f"outboxd run needs {needed} connections to the database, and CONNECTION LIMIT of database {database.name} leaves 1: some pipelines" in said, said
+    for connection in held:
+        connection.close()
