@@ -144,8 +144,8 @@ static bool wal_identify(WalCheck *w)
     } else {
         AUTO_TEXT first = pg_message(pg_session_raw(session));
         wal_problem(w,
-                    "connect directly, or set database.replication_dsn: poolers do not support "
-                    "replication connections",
+                    "connect to PostgreSQL directly, or set database.replication_dsn: many poolers "
+                    "do not support replication connections",
                     "the server answered on a replication connection: %s", first);
     }
     if (known) {

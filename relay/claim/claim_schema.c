@@ -52,7 +52,7 @@ static void say_behind(const Claim *claim, const char *there)
         log_write(LOG_WARN, claim->options.source->pipeline->name, CODE_SCHEMA_BEHIND,
                   LOG_FIELDS(log_text("pending", pending.data), log_text("hint", hint)),
                   "the schema is older than outboxd " OUTBOXD_VERSION
-                  ": what these migrations bring is missing");
+                  ": these migrations are missing");
     }
 }
 

@@ -31,9 +31,10 @@ static Status command_add_password(const Interpolation *how, Dsn *dsn, DsnProble
     AUTO_BUFFER content = TEXT_EMPTY;
     if ((password != NULL) + (file != NULL) + printed > 1) {
         return command_fail(ret_problem, "unset all of them but one",
-                            x_format("OUTBOXD_DATABASE_PASSWORD%s%s give the password twice",
-                                     file != NULL ? ", OUTBOXD_DATABASE_PASSWORD_FILE" : "",
-                                     printed ? ", OUTBOXD_DATABASE_PASSWORD_COMMAND" : ""));
+                            x_format("more than one variable gives the password:%s%s%s",
+                                     password != NULL ? " OUTBOXD_DATABASE_PASSWORD" : "",
+                                     file != NULL ? " OUTBOXD_DATABASE_PASSWORD_FILE" : "",
+                                     printed ? " OUTBOXD_DATABASE_PASSWORD_COMMAND" : ""));
     }
     if (password == NULL && file == NULL) {
         return OK; /* or dsn_password_command() has it */
@@ -85,7 +86,7 @@ Status dsn_password_command(const char *given, char *const *environment, char **
                 : command_fail(ret_problem,
                                "write the whole path of a program and its arguments into "
                                "OUTBOXD_DATABASE_PASSWORD_COMMAND; no shell reads it",
-                               x_format("%s is no command: %s", PASSWORD_COMMAND, reason));
+                               x_format("%s is not a command: %s", PASSWORD_COMMAND, reason));
 }
 
 bool dsn_pooler_of_command(char *const *environment)
@@ -128,9 +129,8 @@ Status dsn_of_command(const char *given, char *const *environment, char **ret_ds
     bool own = dsn_get(&dsn, "password") != NULL;
     if (status == OK && own && given == NULL && command_gives_password(environment)) {
         status = command_fail(ret_problem, "leave one of them out",
-                              x_strdup("OUTBOXD_DATABASE_DSN and another variable of the "
-                                       "environment, OUTBOXD_DATABASE_PASSWORD*, give the "
-                                       "password twice"));
+                              x_strdup("OUTBOXD_DATABASE_DSN contains a password, and another "
+                                       "variable, OUTBOXD_DATABASE_PASSWORD*, gives one, too"));
     } else if (status == OK && !own) {
         status = command_add_password(&how, &dsn, ret_problem);
     }

@@ -125,7 +125,7 @@ static const Option OPTIONS[] = {
      .max = HOUR, .flags = OPTION_RELOADABLE,
      .help = "How long the relay waits after SIGTERM until the events in flight are acknowledged "
              "and marked. If draining takes longer, outboxd exits with code 5: no event is lost, "
-             "and duplicates are possible."},
+             "and duplicates are possible. A pipeline that a reload ends has the same time."},
 
     {AT_CONFIG("database.dsn", STRING, database.dsn), .fallback = "", .max = 8192,
      .example = "host=localhost dbname=shop user=outboxd_relay",
@@ -149,8 +149,8 @@ static const Option OPTIONS[] = {
      .max = 4096, .flags = OPTION_RELOADABLE,
      .help = "A file that holds only the password. One newline at its end is ignored. outboxd "
              "reads the file at the start and at each reload. A relative path starts from the "
-             "folder of the "
-             "configuration file. Other users should not be able to read it."},
+             "directory of the configuration file. Other users should not be able to read the "
+             "file."},
     {AT_CONFIG("database.password_command", STRING, database.password_command), .fallback = "",
      .max = 4096, .flags = OPTION_FIXED,
      .help =
@@ -169,11 +169,11 @@ static const Option OPTIONS[] = {
      .help = "How long password_command may run. Then outboxd kills it, with the processes that it "
              "has started."},
     {AT_CONFIG("database.pooler", ENUM, database.pooler), .fallback = "none", .choices = POOLERS,
-     .help = "The connection pooler between the relay and PostgreSQL. outboxd always refuses a "
-             "pooler in transaction mode, because it breaks the advisory lock that keeps two "
-             "relays apart. Set \"session\" if the pooler is in session mode, with one server "
-             "connection for each client connection. capture = \"wal\" also needs "
-             "replication_dsn then."},
+     .help = "The connection pooler between the relay and PostgreSQL. With \"none\", outboxd "
+             "refuses every pooler. With \"session\", it accepts a pooler in session mode, which "
+             "keeps one server connection for each client connection. capture = \"wal\" then also "
+             "needs replication_dsn. No value permits transaction mode, which breaks the advisory "
+             "lock that keeps two relays apart."},
     {AT_CONFIG("database.connect_timeout", DURATION, database.connect_timeout_ms), .fallback = "5s",
      .min = 100 * MS, .max = 10 * MINUTE,
      .help = "How long one attempt to connect may take before it counts as failed."},
@@ -322,7 +322,8 @@ static const Option OPTIONS[] = {
     {AT_PIPELINE("retain", DURATION, outbox.retain_ms), .fallback = "forever", .min = SECOND,
      .max = 3650 * DAY, .flags = OPTION_RELOADABLE | OPTION_FOREVER,
      .help = "How long marked rows are kept. Older rows are deleted in small batches. Only with "
-             "on_publish = \"mark\"."},
+             "on_publish = \"mark\": if you change it to \"delete\", the rows that are already "
+             "marked stay in the table."},
     {AT_PIPELINE("delivery", ENUM, delivery), .fallback = "at-least-once", .choices = DELIVERIES,
      .help = "Every event of a committed transaction reaches its sink. After a crash, duplicates "
              "with the same id are possible."},

@@ -15,7 +15,7 @@ void rules_check_command(Load *load, const char *path, const char *command)
         rules_problem(load, SCOPE_CONFIG, path, load->config,
                       "write the whole path of a program and its arguments, as in "
                       "\"/usr/bin/printer --user 'outboxd relay'\"; no shell reads it",
-                      "%s is no command: %s", path, reason);
+                      "%s is not a command: %s", path, reason);
     }
     string_list_free(&words);
 }

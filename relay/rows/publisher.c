@@ -91,7 +91,8 @@ Status publisher_check_pooler(const Config *config, const PgConn *conn, const PG
     if (replication && *config->database.replication_dsn == '\0') {
         error_set(err, CODE_POSTGRES_POOLER,
                   "a connection pooler stands between outboxd and PostgreSQL, and capture = "
-                  "\"wal\" needs a replication connection, which poolers do not pass on");
+                  "\"wal\" needs a replication connection: many poolers do not support replication "
+                  "connections");
         return error_hint(err, "Connect to PostgreSQL directly, or set database.replication_dsn to "
                                "a connection string that leads to the same server directly.");
     }

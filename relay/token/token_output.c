@@ -128,13 +128,13 @@ static Status output_read_extensions(const json_t *object, TokenContent *content
         return OK;
     }
     if (!json_is_object(extensions) || json_object_size(extensions) > EXTENSIONS_MAX) {
-        return output_invalid(err, "printed JSON whose extensions are no object of at most 32 "
+        return output_invalid(err, "printed JSON whose extensions are not an object of at most 32 "
                                    "texts");
     }
     json_object_foreach(extensions, name, value)
     {
         if (!json_is_string(value)) {
-            return output_invalid(err, "printed JSON with an extension that is no text");
+            return output_invalid(err, "printed JSON with an extension that is not a text");
         }
         string_list_add(&content->extensions, name);
         string_list_add(&content->extensions, json_string_value(value));
@@ -158,7 +158,7 @@ static Status output_read_object(const json_t *object, int64_t now_us, TokenCont
         secret = json_string_value(value);
         if (secret == NULL || *secret == '\0' || strpbrk(secret, "\r\n") != NULL) {
             return error_set(err, CODE_TOKEN_OUTPUT_INVALID,
-                             "printed JSON whose %s is no text of one line", SECRETS[i]);
+                             "printed JSON whose %s is not a text of one line", SECRETS[i]);
         }
     }
     if (secret == NULL) {

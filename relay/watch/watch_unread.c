@@ -44,8 +44,8 @@ void watch_unread_add(WatchUnread *unread, const PGresult *result)
         *vec_add(&unread->slots) =
             (UnreadSlot){.pipeline = x_strdup(pipeline), .slot = x_strdup(slot)};
         *metrics_gauge(unread->metrics, NAME,
-                       "WAL that a slot retains which a pipeline of outboxd used, which no "
-                       "pipeline of this relay reads, and which no client reads.",
+                       "Bytes of WAL that a replication slot of a former pipeline retains. No "
+                       "pipeline of this relay and no other client reads the slot.",
                        "pipeline", pipeline, "slot", slot, NULL) =
             fact_real(result, row, "retained");
     }

@@ -113,13 +113,15 @@ def test_what_is_wrong_with_a_password_of_the_environment_names_the_variable(dat
         done = outboxd("migrate", "--dsn", "host=db user=x", "--status", env=variables, expect=1)
         return done.stdout + done.stderr
     text = said(OUTBOXD_DATABASE_PASSWORD="x", OUTBOXD_DATABASE_PASSWORD_FILE="/y")
-    assert "OUTBOXD_DATABASE_PASSWORD, OUTBOXD_DATABASE_PASSWORD_FILE give the password twice" in text and "unset all of them but one" in text
+    assert "the password: OUTBOXD_DATABASE_PASSWORD OUTBOXD_DATABASE_PASSWORD_FILE" in text and "unset all of them but one" in text
+    text = said(OUTBOXD_DATABASE_PASSWORD_FILE="/y", OUTBOXD_DATABASE_PASSWORD_COMMAND="/z")
+    assert "the password: OUTBOXD_DATABASE_PASSWORD_FILE OUTBOXD_DATABASE_PASSWORD_COMMAND" in text
     text = said(OUTBOXD_DATABASE_PASSWORD_FILE="/nowhere/pw")
     assert "/nowhere/pw" in text and "correct OUTBOXD_DATABASE_PASSWORD_FILE" in text
     text = said(OUTBOXD_DATABASE_PASSWORD="${env:NOT_SET_AT_ALL}")
     assert "NOT_SET_AT_ALL" in text and "correct OUTBOXD_DATABASE_PASSWORD" in text
     text = said(OUTBOXD_DATABASE_PASSWORD_COMMAND="aws rds")
-    assert "is no command" in text and "into OUTBOXD_DATABASE_PASSWORD_COMMAND" in text and "host=db dbname" not in text
+    assert "is not a command" in text and "into OUTBOXD_DATABASE_PASSWORD_COMMAND" in text and "host=db dbname" not in text
 
 
 @pytest.mark.parametrize("capture", ["poll", "wal"])

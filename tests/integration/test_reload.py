@@ -127,8 +127,11 @@ def test_a_broken_file_changes_nothing_and_says_why(relay, kafka, database, pref
     one.reload(changed(one, kafka={"properties": ["compression.type=brotli"]}), until="RELOAD_REFUSED")
     emit(database, 1)
     one.wait_published(1)
+    said = len(one.log_lines("RELOAD_REFUSED"))
+    one.reload(changed(one, {f"topc{n}": "elsewhere" for n in range(30)}), until="RELOAD_REFUSED")
     before = one.metric("config_last_reload_success_timestamp_seconds")
     assert "nothing in it has changed" in one.reload(good)
+    assert len(one.log_lines("RELOAD_REFUSED")) == said + 20, "not all thirty"
     assert one.status()["config"]["refused"] is None and one.metric("config_last_reload_successful") == 1
     assert one.metric("config_reloads_total", result="unchanged") == 1
     assert one.metric("config_last_reload_success_timestamp_seconds") > before

@@ -5,6 +5,7 @@ There is one version so far. The program of another one is this program under an
 one that nobody knows.
 """
 
+import copy
 import os
 import re
 import shutil
@@ -223,15 +224,23 @@ def test_a_schema_of_a_later_version_is_refused_at_the_start_and_not_before(capt
     assert f"migration {last} of outboxd 9.1.0" in line and f"outboxd migrate --down {last - 1}" in line, line
     checked = outboxd("check", "-c", one.config_path, expect=2)
     assert f"migration {last} (wings)" in checked.stdout + checked.stderr
-    one.stop(expect=0)
+    live = copy.deepcopy(one.config)
+    live["pipelines"][0]["position_headers"] = True
+    one.reload(live)
     database.execute(emit, ("3",))
+    one.wait_published(3)                           # what is taken over between two batches is no start
+    starts = copy.deepcopy(one.config)
+    starts["pipelines"][0]["batch_events"] = 51
+    one.reload(starts, until="SCHEMA_NEWER")
+    assert one.wait_exit() == 2, one.log_tail()
+    database.execute(emit, ("4",))
     one.start(wait_ready=False)
-    assert one.wait_exit() == 2 and one.log_lines("SCHEMA_NEWER"), one.log_tail()
-    assert len(read_topics(kafka.brokers, topic)) == 2, "nothing was published"
+    assert one.wait_exit() == 2 and len(one.log_lines("code=SCHEMA_NEWER")) == 2, one.log_tail()
+    assert len(read_topics(kafka.brokers, topic)) == 3, "nothing was published"
     database.execute("DELETE FROM outbox.migration WHERE version = %s", (last,))    # migrate --down, by the later version
     one.start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "published")
-    assert [r.key for r in read_topics(kafka.brokers, topic)] == [b"1", b"2", b"3"]
+    assert [r.key for r in read_topics(kafka.brokers, topic)] == [b"1", b"2", b"3", b"4"]
     one.stop()
 
 

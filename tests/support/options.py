@@ -32,10 +32,14 @@ effect and where each one comes from, with secrets masked. `outboxd check -c FIL
   no file.
 - A file and its includes may have at most 4 MiB, 100 files, 20,000 names and values, 200 pipelines and 1,000 routes; a secret file may have at most
   64 KiB. All of them must be regular files.
-- The program reads the configuration, and the files that it names, when it starts and at SIGHUP ([reload](run.md#reload)). The column *reload* says what a
-  changed option does then. `live`: the pipeline takes it over between two batches, and keeps its lock and its connections. `pipeline`: the pipeline ends and
-  starts again; for an option of `database` or the program all pipelines, for one of `kafka` those that publish to Kafka. `restart`: the option keeps its value
-  until you restart the program, and a log line says so. Of `dsn`, a changed password alone is `live`.
+- The program reads the configuration, and the files that it names, when it starts and at SIGHUP ([reload](run.md#reload)). The column *reload* says how a
+  changed option takes effect at SIGHUP:
+  - `live`: an option outside the pipelines takes effect immediately. An option of a pipeline takes effect between two batches, and the pipeline keeps its lock
+    and its connections. If the new value needs a column of the table that was not needed before, the pipeline ends and starts again.
+  - `pipeline`: the pipeline ends and starts again. For `name` of the program and for the options of `database`, these are all pipelines. For the options of
+    `kafka`, they are the pipelines that publish to Kafka.
+  - `restart`: the option keeps its value until you restart the program, and a log line names it.
+  - A new password is used by the next connection. If only the password in `dsn` or `replication_dsn` changes, no pipeline ends.
 
 An option without a default is empty or absent unless you set it.
 """

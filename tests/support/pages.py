@@ -52,6 +52,7 @@ NOT_RUN = {
     "a picture": "there is nothing to run",
     "a token service": "it asks a service that a test has not; test_tokens runs programs of its own in its place",
     "a pooler": "the pages have none in front of their server; test_poolers starts PgBouncer with these lines",
+    "a benchmark": "it downloads Debezium and measures for minutes; tests/run bench runs the same script",
     "a template": "it stands for statements with names of the reader's own",
 }
 ROLES = ("owner", "app", "relay", "administrator")

@@ -51,7 +51,7 @@ DISCOURAGED = [(re.compile(rf"(?<![\w-])(?:{avoid})(?![\w-])", re.I), better) fo
     (r"(?:is|are) none that", "does not know"),
     (r"(?:is|are|be) looked at", "is checked, is watched"),
     (r"said once|said by|said at most", "written once"),
-    (r"(?:does|do) not pass (?:a|on) pooler|a pooler does not pass", "poolers do not support replication connections"),
+    (r"(?:does|do) not pass (?:a|on) pooler|poolers? (?:does|do) not pass|(?<!many )poolers do not support", "many poolers do not support replication connections"),
     (r"the patience of", "the stop timeout of"),
     (r"connect(?:s)? to PostgreSQL itself", "connect directly"),
 ]]

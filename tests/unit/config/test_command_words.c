@@ -68,11 +68,13 @@ Test(token_rules, a_password_has_one_source)
 
 Test(token_rules, a_command_is_an_absolute_path_and_words)
 {
-    ASSERT_PROBLEMS(WITH_DATABASE("password_command = \"aws rds\";"),
-                    "main.conf:1: database.password_command is no command: its first word is not "
-                    "an absolute path");
-    ASSERT_PROBLEMS(WITH_DATABASE("password_command = \"/bin/x 'a\";"),
-                    "main.conf:1: database.password_command is no command: a quote is not closed");
+    ASSERT_PROBLEMS(
+        WITH_DATABASE("password_command = \"aws rds\";"),
+        "main.conf:1: database.password_command is not a command: its first word is not "
+        "an absolute path");
+    ASSERT_PROBLEMS(
+        WITH_DATABASE("password_command = \"/bin/x 'a\";"),
+        "main.conf:1: database.password_command is not a command: a quote is not closed");
 }
 
 Test(token_rules, oauth_needs_its_mechanism_and_is_alone)
@@ -83,7 +85,7 @@ Test(token_rules, oauth_needs_its_mechanism_and_is_alone)
                             "\"security.protocol=sasl_plaintext\", "
                             "\"sasl.mechanism=OAUTHBEARER\" ];"));
     ASSERT_PROBLEMS(WITH_KAFKA("oauth_command = \"x\";"),
-                    "main.conf:1: kafka.oauth_command is no command: its first word is not an "
+                    "main.conf:1: kafka.oauth_command is not a command: its first word is not an "
                     "absolute path",
                     "main.conf:1: kafka.oauth_command needs security.protocol=sasl_ssl (or "
                     "sasl_plaintext)",

@@ -68,9 +68,9 @@ Test(token_output, what_is_no_secret_is_refused_and_not_repeated)
     ASSERT_INVALID("{\"token\": \"hush\", \"token\": \"hush\"}", "begins as a JSON object");
     ASSERT_INVALID("{\"tokens\": \"hush\"}", "without token");
     ASSERT_INVALID("{\"token\": null}", "without token");
-    ASSERT_INVALID("{\"token\": \"\"}", "token is no text");
-    ASSERT_INVALID("{\"password\": 7}", "password is no text");
-    ASSERT_INVALID("{\"token\": \"hush\\nhush\"}", "token is no text");
+    ASSERT_INVALID("{\"token\": \"\"}", "token is not a text");
+    ASSERT_INVALID("{\"password\": 7}", "password is not a text");
+    ASSERT_INVALID("{\"token\": \"hush\\nhush\"}", "token is not a text");
     ASSERT_INVALID("{\"token\": \"hush\", \"password\": \"hush\"}", "more than one");
     ASSERT_INVALID("{\"token\": \"hush\", \"expires_in\": \"soon\"}", "expires_in");
     ASSERT_INVALID("{\"token\": \"hush\", \"expires_in\": -1}", "expires_in");
