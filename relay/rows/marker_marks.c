@@ -178,6 +178,7 @@ static bool mark_is_ignored(MarkerMarks *marks)
         return false;
     }
     marks_forget_answer(marks);
+    statements_drop(marks->statements); /* a plan that a rule made nothing of knows no table */
     marks->at_once = true;
     line_go_on(marks->line);
     return true;

@@ -99,6 +99,46 @@ static bool rows_are_hidden(const Facts *facts, Saying *say)
     return *tables != '\0';
 }
 
+/* Rules: what is done instead of our statements, or besides. */
+
+/* A mark that stores a position with it is one statement, which counts what it hit and may not be
+ * taken apart by rules (rows/mark_sql.h). Alone it may: what a rule does besides is its owner's
+ * matter, and so is what it does instead, unless that is nothing. */
+static bool rules_take_marks(const Facts *facts, Saying *say)
+{
+    const PipelineConfig *pipeline = facts->pipeline;
+    bool wal = pipeline->capture == CAPTURE_WAL;
+    bool deletes = pipeline->outbox.on_publish == ON_PUBLISH_DELETE;
+    bool marks = deletes || pipeline->outbox.on_publish == ON_PUBLISH_MARK;
+    AUTO_TEXT all = x_strdup(facts_value(facts, "rules"));
+    char *rest = marks && *all != '\0' ? all : NULL;
+    for (size_t said = 0; rest != NULL && say->message.length == 0;) {
+        const char *rule = strsep(&rest, "\037"); /* of which command, what becomes of it, name */
+        bool discards = rule[0] != '\0' && rule[1] == '!';
+        if (rule[0] != (deletes ? 'd' : 'u') || !(wal || discards) || said++ != facts->nth) {
+            continue;
+        }
+        text_printf(&say->message, "rule %s of %s %s, so the relay cannot %s published rows%s",
+                    rule + 2, facts->table,
+                    discards  ? deletes ? "discards every DELETE" : "discards every UPDATE"
+                    : deletes ? "rewrites every DELETE"
+                              : "rewrites every UPDATE",
+                    deletes ? "delete" : "mark",
+                    discards ? "" : " together with its position in the WAL");
+        text_printf(&say->remedy, "DROP RULE %s ON %s; then do in a trigger what the rule did",
+                    rule + 2, facts->table);
+    }
+    return say->message.length > 0;
+}
+
+/* ev_type is of CmdType (nodes.h); ev_qual without a condition is printed as <>. */
+#define RULES                                                                                      \
+    "(SELECT pg_catalog.string_agg(CASE r.ev_type WHEN '2' THEN 'u' ELSE 'd' END || CASE WHEN"     \
+    " r.ev_qual::pg_catalog.text = '<>' AND pg_catalog.pg_get_ruledef(r.oid) LIKE"                 \
+    " '% DO INSTEAD NOTHING;' THEN '!' ELSE '-' END || pg_catalog.quote_ident(r.rulename),"        \
+    " pg_catalog.chr(31) ORDER BY r.rulename) FROM pg_catalog.pg_rewrite r WHERE r.ev_class ="     \
+    " c.oid AND r.ev_type IN ('2', '4') AND r.ev_enabled IN ('O', 'A')) AS rules"
+
 /* Ours beside it, too: a mark that waits for a position that is hidden waits for ever. That of the
  * dead letters is no matter of all rows: precondition_rights.c. */
 #define HIDES(alias) "(" alias ".oid, " alias ".sql, pg_catalog.row_security_active(" alias ".oid))"
@@ -124,5 +164,6 @@ const Precondition PRECONDITIONS_TABLE[] = {
      "  JOIN pg_catalog.pg_class k ON k.oid = h.oid WHERE h.hides) AS unhide,"
      " c.relforcerowsecurity AND pg_catalog.pg_has_role(c.relowner, 'USAGE') AS forced",
      rows_are_hidden},
+    {CODE_TABLE_RULE, FOR_BOTH | BY_ALL | REPEATS, false, RULES, rules_take_marks},
 };
 const size_t PRECONDITIONS_TABLE_COUNT = sizeof(PRECONDITIONS_TABLE) / sizeof(Precondition);

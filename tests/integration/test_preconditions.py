@@ -54,6 +54,10 @@ CASES = {
         "CREATE UNIQUE INDEX ON outbox.event (seq)", "SEQ_NULLABLE", BOTH, {}),
     "a sequence with a cache": ("ALTER TABLE outbox.event ALTER seq SET CACHE 20", "SEQUENCE_CACHE", ("poll",), {}),
     "a sequence that cycles": ("ALTER TABLE outbox.event ALTER seq SET CYCLE", "SEQUENCE_DESCENDS", ("poll",), {}),
+    "a rule that discards marks": ("CREATE RULE stay AS ON UPDATE TO outbox.event DO INSTEAD NOTHING", "TABLE_RULE", BOTH, {}),
+    "a rule that does more": ("CREATE TABLE outbox.audit (seq bigint); GRANT INSERT ON outbox.audit TO PUBLIC; CREATE RULE audit AS ON UPDATE TO outbox.event "
+                              "DO ALSO INSERT INTO outbox.audit VALUES (NEW.seq)", "TABLE_RULE", ("wal",), {}),
+    "a rule that discards deletes": ("CREATE RULE stay AS ON DELETE TO outbox.event DO INSTEAD NOTHING", "TABLE_RULE", BOTH, {"on_publish": "delete"}),
     "unlogged": ("DROP PUBLICATION outboxd_orders; ALTER TABLE outbox.event SET UNLOGGED", "TABLE_UNLOGGED", ("poll",), {}),
     "a publication of updates without identity": (
         "CREATE PUBLICATION other FOR TABLE outbox.event; ALTER TABLE outbox.event REPLICA IDENTITY NOTHING", "PUBLICATION_IDENTITY",
@@ -122,7 +126,7 @@ def mend(database, one, name):
     """Runs the remedy that the relay shows, word for word."""
     hint = one.status()["pipelines"][0]["error"]["hint"]
     sql = statements(hint)
-    assert re.match(r"(ALTER|GRANT|CREATE|UPDATE) ", sql), hint
+    assert re.match(r"(ALTER|GRANT|CREATE|UPDATE|DROP) ", sql), hint
     database.execute(sql, user=SUPERUSER)
     return sql
 
