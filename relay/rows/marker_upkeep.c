@@ -8,11 +8,18 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
+#include "rows/publisher.h"
 
 enum {
-    PRUNE_ROWS = 5000,  /* looked at by one statement */
-    PRUNE_APART = 70,   /* one that is refused is tried with so much fewer rows, and grows so */
-    PRUNE_IN_VAIN = 10, /* single rows that are refused one after the other, in one go */
+    PRUNE_ROWS = 5000, /* looked at by one statement, at most */
+    PRUNE_BEGINS = 16, /* ... by the first: nobody knows yet what a row costs */
+    PRUNE_GROWS = 4,   /* times so many by the next, where it cost little */
+    PRUNE_MS = 100,    /* a statement may take: marks wait meanwhile */
+    PRUNE_LOCK_MS = 1000,
+    PRUNE_SLOW_MS = 2000, /* by then it is canceled */
+    PRUNE_APART = 70,     /* one that is refused is tried with so much fewer rows, and grows so */
+    PRUNE_IN_VAIN = 10,   /* single rows that are refused one after the other, in one go */
+    PRUNE_WALK = 20,      /* statements in one go that find nothing old and nothing young */
     PRUNE_IDLE_SECONDS = 30, /* nothing was old enough, or so many were refused: again then */
     PRUNE_SAID_SECONDS = 3600,
     COUNT_SECONDS = 5,  /* backlog, while there is one */
@@ -22,11 +29,18 @@ enum {
 typedef struct Prune {
     int64_t next_us;
     int64_t said_us; /* that a row is refused */
+    int64_t deleted; /* by the last statement */
+    int64_t looked;  /* ... rows it had in sight, ... */
+    int64_t young;   /* ... published and not old among them, ... */
+    int64_t last;    /* ... and the number of the last */
     int64_t after;   /* seq: below it nothing is looked at */
+    int most;        /* rows of a statement, by what they cost lately */
     int rows;        /* of the next statement */
     int held;        /* refused rows behind `after`, which are passed over */
     int in_vain;     /* of these, since a row was deleted */
+    int walked;      /* statements since a row was deleted */
     bool refused;    /* a row of this pass over the table */
+    bool skips;      /* rows that others have locked, for the rest of this pass */
 } Prune;
 
 struct MarkerUpkeep {
@@ -48,10 +62,22 @@ static void upkeep_on_done(void *arg, const Error *err)
 
 /* Pruning. Old published rows lie at the left edge of the table, and only Prune.rows of it are
  * looked at, so that a table without anything old costs little; Prune.after skips index entries
- * just made dead. Where a row may not be deleted, the statement is tried with fewer rows, down to
- * one, which then stays: everything in front of those that were refused is gone, so their number
- * says how many to pass over. The row itself is asked once more whether it is published: another
- * may have its number, and somebody may take its mark back while the DELETE waits for them. */
+ * just made dead. A pass ends where rows are young. Those that wait to be published, in front of
+ * old ones, it walks over, not all in one go.
+ *
+ * Where a row may not be deleted, the statement is tried with fewer rows, down to one, which then
+ * stays: everything in front of those that were refused is gone, so their number says how many to
+ * pass over. The row itself is asked once more whether it is published: another may have its
+ * number, and somebody may take its mark back while the DELETE waits for them.
+ *
+ * Marks wait while a statement runs. So it has as many rows as fit into PRUNE_MS (a foreign key
+ * that has no index, or a trigger, makes a row cost thousands of times more), and waits for
+ * somebody's lock of a row once in a pass; from then on such rows are left out. */
+
+static void prune_rest(Prune *prune, int64_t now_us)
+{
+    prune->next_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
+}
 
 static void prune_say(MarkerUpkeep *upkeep, const Error *err, int64_t now_us)
 {
@@ -61,26 +87,31 @@ static void prune_say(MarkerUpkeep *upkeep, const Error *err, int64_t now_us)
     }
     prune->said_us = now_us;
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
+    bool slow = err->code == CODE_POSTGRES_QUERY_CANCELED;
     AUTO_ERROR refused = {0};
     error_set_as(&refused, ERROR_RETRY, EXIT_POSTGRES, CODE_PRUNE_REFUSED,
                  "rows of %s that are older than retain cannot be deleted: %s",
                  config->outbox.table, error_message(err));
     error_hint(&refused,
-               "A trigger or a constraint refuses the relay's DELETE. Fix it, make an exception "
-               "for the relay's role, or set retain = \"forever\". %s",
+               "%s Fix it, make an exception for the relay's role, or set retain = "
+               "\"forever\". %s",
+               slow
+                   ? "The relay's DELETE of a single row takes too long: a foreign key that refers "
+                     "to the table has no index, or a trigger is slow."
+                   : "A trigger, a rule or a constraint refuses the relay's DELETE.",
                sqlstate_is_of_function(err) ? error_own_hint(err) : "");
     log_error(LOG_WARN, config->name, &refused, "publishing continues");
 }
 
-static void prune_pass_over(Prune *prune, int64_t now_us)
+static void prune_pass_over(Prune *prune, bool slow, int64_t now_us)
 {
     prune->refused = true;
     prune->held++;
     prune->in_vain++;
-    if (prune->in_vain >= PRUNE_IN_VAIN) {
+    if (slow || prune->in_vain >= PRUNE_IN_VAIN) {
         prune->in_vain = 0;
-        prune->rows = PRUNE_ROWS;
-        prune->next_us = now_us + PRUNE_IDLE_SECONDS * INT64_C(1000000);
+        prune->rows = prune->most;
+        prune_rest(prune, now_us);
     }
 }
 
@@ -88,19 +119,26 @@ static void prune_pass_over(Prune *prune, int64_t now_us)
 static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
 {
     Prune *prune = &upkeep->prune;
-    bool own =
-        !sqlstate_is_of_function(err) && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
-    if (own || !line_is_open(upkeep->line)) {
+    bool function = sqlstate_is_of_function(err);
+    bool locked = !function && err->code == CODE_POSTGRES_LOCK_TIMEOUT;
+    bool slow = err->code == CODE_POSTGRES_QUERY_CANCELED;
+    bool own = !function && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
+    if ((own && !locked && !slow) || !line_is_open(upkeep->line)) {
         return false;
     }
     int64_t now_us = clock_monotonic_us();
     prune->next_us = now_us;
-    if (prune->rows > 1) {
+    if (locked && prune->skips) { /* one of the table: marks meet it, too, and say so */
+        prune_rest(prune, now_us);
+    } else if (locked) {
+        prune->skips = true;
+    } else if (prune->rows > 1) {
         prune->rows = prune->rows > PRUNE_APART ? prune->rows / PRUNE_APART : 1;
-        return true;
+        prune->most = slow ? prune->rows : prune->most;
+    } else {
+        prune_say(upkeep, err, now_us);
+        prune_pass_over(prune, slow, now_us);
     }
-    prune_say(upkeep, err, now_us);
-    prune_pass_over(prune, now_us);
     return true;
 }
 
@@ -114,28 +152,77 @@ static void prune_on_done(void *arg, const Error *err)
     upkeep_on_done(upkeep, err);
 }
 
+/* How many rows the next statement may have. What only looks at young ones tells nothing. The time
+ * is the server's: whatever the way there takes. */
+static void prune_learn(Prune *prune, int64_t took_ms)
+{
+    if (took_ms > PRUNE_MS) {
+        int64_t fit = prune->rows * (int64_t)PRUNE_MS / took_ms;
+        prune->most = fit > 1 ? (int)fit : 1;
+    } else if (took_ms < PRUNE_MS / PRUNE_GROWS && prune->rows == prune->most &&
+               prune->young == 0) {
+        prune->most =
+            prune->most < PRUNE_ROWS / PRUNE_GROWS ? prune->most * PRUNE_GROWS : PRUNE_ROWS;
+    }
+}
+
+static void prune_begin_pass(Prune *prune)
+{
+    *prune = (Prune){.next_us = prune->next_us,
+                     .said_us = prune->said_us,
+                     .after = INT64_MIN,
+                     .most = prune->most,
+                     .rows = prune->most};
+}
+
+static void prune_take(Prune *prune, int64_t took_ms, int64_t now_us)
+{
+    /* Of few rows, because one was refused, a young one ends nothing. */
+    bool apart = prune->rows < prune->most && prune->looked > 0;
+    bool whole = prune->looked >= prune->rows;
+    prune_learn(prune, took_ms);
+    if (!apart && (!whole || prune->young > 0)) {
+        prune->said_us = prune->refused ? prune->said_us : 0;
+        prune_begin_pass(prune);
+        prune_rest(prune, now_us);
+        return;
+    }
+    prune->in_vain = prune->held = 0;
+    prune->after = prune->last;
+    prune->rows = prune->rows < prune->most / PRUNE_APART ? prune->rows * PRUNE_APART : prune->most;
+    prune->walked = prune->deleted > 0 ? 0 : prune->walked + 1;
+    prune->next_us = now_us;
+    if (prune->walked >= PRUNE_WALK) {
+        prune->walked = 0;
+        prune_rest(prune, now_us);
+    }
+}
+
+enum { PRUNE_DELETED, PRUNE_LOOKED, PRUNE_YOUNG, PRUNE_LAST, PRUNE_COLUMNS };
+
+static int64_t prune_count(const PGresult *result, int column)
+{
+    return strtoll(pg_needed(result, 0, column), NULL, 10);
+}
+
+/* What was found; then, in a second result, which is the server's word that it is committed, how
+ * long all of it took. */
 static void prune_on_result(void *arg, const PGresult *result)
 {
     MarkerUpkeep *upkeep = arg;
     Prune *prune = &upkeep->prune;
-    int64_t deleted = strtoll(pg_needed(result, 0, 0), NULL, 10);
-    *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)deleted;
-    prune->in_vain = 0;
-    bool all = deleted >= prune->rows;
-    bool apart = prune->rows < PRUNE_ROWS && pg_value(result, 0, 1)[0] != '\0';
-    if (all ||
-        apart) { /* there may be more; of few rows, one that waits or is young ends nothing */
-        prune->after = strtoll(pg_value(result, 0, 1), NULL, 10);
-        prune->held = 0;
-        prune->rows =
-            prune->rows < PRUNE_ROWS / PRUNE_APART ? prune->rows * PRUNE_APART : PRUNE_ROWS;
-        prune->next_us = clock_monotonic_us();
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        return; /* of SET */
+    }
+    if (PQnfields(result) < PRUNE_COLUMNS) {
+        *line_options(upkeep->line)->stats->rows->pruned += (uint64_t)prune->deleted;
+        prune_take(prune, prune_count(result, 0), clock_monotonic_us());
         return;
     }
-    *prune = (Prune){.next_us = clock_monotonic_us() + PRUNE_IDLE_SECONDS * INT64_C(1000000),
-                     .said_us = prune->refused ? prune->said_us : 0,
-                     .after = INT64_MIN,
-                     .rows = PRUNE_ROWS};
+    prune->deleted = prune_count(result, PRUNE_DELETED);
+    prune->looked = prune_count(result, PRUNE_LOOKED);
+    prune->young = prune_count(result, PRUNE_YOUNG);
+    prune->last = strtoll(pg_value(result, 0, PRUNE_LAST), NULL, 10);
 }
 
 static void prune_send(MarkerUpkeep *upkeep)
@@ -143,18 +230,28 @@ static void prune_send(MarkerUpkeep *upkeep)
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     const OutboxTable *table = line_options(upkeep->line)->table;
     const Prune *prune = &upkeep->prune;
+    int64_t wait_ms = publisher_lock_timeout_ms(config);
     AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
+    AUTO_TEXT cutoff =
+        x_format("clock_timestamp() - interval '%lld ms'", (long long)config->outbox.retain_ms);
+    AUTO_TEXT old = x_format("SELECT seq FROM edge WHERE published < %s", cutoff);
+    AUTO_TEXT free_old = x_format("SELECT l.%1$s FROM %2$s AS l WHERE l.%1$s IN (%3$s) AND l.%4$s <"
+                                  " %5$s FOR UPDATE SKIP LOCKED",
+                                  table->seq, table->name, old, published, cutoff);
     AUTO_TEXT sql = x_format(
+        "SET LOCAL lock_timeout = %8$lld; SET LOCAL statement_timeout = %9$lld; "
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
         " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s AS d WHERE d.%1$s IN"
-        " (SELECT seq FROM edge WHERE published < clock_timestamp() - interval '%6$lld ms')"
-        " AND d.%2$s < clock_timestamp() - interval '%6$lld ms' RETURNING d.%1$s AS seq) SELECT "
-        "(SELECT count(*) FROM gone), max(seq) FROM edge",
-        table->seq, published, table->name, (long long)prune->after, prune->rows,
-        (long long)config->outbox.retain_ms, prune->held);
+        " (%10$s) AND d.%2$s < %6$s RETURNING d.%1$s AS seq) SELECT (SELECT count(*) FROM gone),"
+        " count(*), count(*) FILTER (WHERE published >= %6$s), max(seq) FROM edge; SELECT"
+        " (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000)::bigint",
+        table->seq, published, table->name, (long long)prune->after, prune->rows, cutoff,
+        prune->held, (long long)(wait_ms / 2 < PRUNE_LOCK_MS ? wait_ms / 2 : PRUNE_LOCK_MS),
+        (long long)(wait_ms < PRUNE_SLOW_MS ? wait_ms : PRUNE_SLOW_MS),
+        prune->skips ? free_old : old);
     line_send(upkeep->line, &(PgQuery){.step = "prune",
                                        .sql = sql,
-                                       .rows_wanted = 1,
+                                       .rows_wanted = 2,
                                        .arg = upkeep,
                                        .result = prune_on_result,
                                        .done = prune_on_done});
@@ -197,10 +294,7 @@ void upkeep_next(MarkerUpkeep *upkeep)
 
 void upkeep_begin_anew(MarkerUpkeep *upkeep)
 {
-    upkeep->prune = (Prune){.next_us = upkeep->prune.next_us,
-                            .said_us = upkeep->prune.said_us,
-                            .after = INT64_MIN,
-                            .rows = PRUNE_ROWS};
+    prune_begin_pass(&upkeep->prune);
     upkeep->next_count_us = 0;
 }
 
@@ -228,7 +322,7 @@ MarkerUpkeep *upkeep_new(MarkerLine *line)
     MarkerUpkeep *upkeep = x_calloc(1, sizeof(*upkeep));
     upkeep->line = line;
     upkeep->backlog = -1;
-    upkeep->prune = (Prune){.after = INT64_MIN, .rows = PRUNE_ROWS};
+    upkeep->prune = (Prune){.after = INT64_MIN, .most = PRUNE_BEGINS, .rows = PRUNE_BEGINS};
     return upkeep;
 }
 

@@ -1,9 +1,11 @@
 """A trigger, or a constraint, that refuses to mark single rows: the others are marked, the relay stays and repeats nothing."""
 
+import time
+
 import pytest
 
 from conftest import soak
-from support.common import eventually, stays_true
+from support.common import at_pace, eventually, stays_true
 from support.consume import read_topics, wait_for_records
 from support.postgres import SUPERUSER
 from support.trial import Trial
@@ -187,6 +189,71 @@ def test_old_rows_that_may_be_deleted_go_although_others_stay(kafka, database, c
     assert "class=retry" in line
 
 
+MANY = "INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, published_at) SELECT 'a.b', 'order', 'old', now() - interval '1 day' " \
+       "FROM generate_series(1, %d)"
+# What makes it cost a second to delete ten of them: their triggers, a foreign key without an index.
+COSTLY = {"trigger": "CREATE FUNCTION outbox.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END $$; "
+                     "CREATE TRIGGER slow BEFORE DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.slow();",
+          "reference": "CREATE TABLE outbox.mine (seq bigint REFERENCES outbox.event (seq)); "
+                       "INSERT INTO outbox.mine SELECT NULL FROM generate_series(1, 500000)"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("why, capture", [("trigger", "poll"), ("reference", "wal"), soak("trigger", "wal"), soak("reference", "poll")])
+def test_old_rows_that_cost_much_to_delete_hold_up_no_mark(kafka, database, captured, why, prefix):
+    kafka.create_topic(f"{prefix}.order", partitions=3)
+    database.execute(MANY % 1000 + ";" + COSTLY[why], user=SUPERUSER)
+    one = captured({"retain": "1h", "in_flight_events": 100, "batch_events": 50}, database={"statement_timeout": "20s"}).start()
+    trial = Trial(database, one)
+    with trial, trial.one_connection():
+        while one.metric("rows_pruned_total") < 40:
+            begun = time.monotonic()
+            count = one.published()
+            trial.emit(50)
+            one.wait_published(count + 50, 20)
+            eventually(lambda: one.metric("unmarked_events") == 0, 20, lambda: "marked\n" + one.log_tail(), interval=0.02)
+            assert time.monotonic() - begun <= at_pace(3), "marks wait for old rows"
+    assert not one.log_lines("QUERY_CANCELED|PRUNE_REFUSED") and len(one.log_lines("PIPELINE_ACTIVE")) == 1, one.log_tail()
+    one.stop()
+
+
+def test_an_old_row_that_somebody_locks_holds_up_neither_marks_nor_other_old_rows(kafka, database, captured, prefix):
+    topic = kafka.create_topic(f"{prefix}.order", partitions=3)
+    database.execute(MANY % 200, user=SUPERUSER)
+    captured().start().stop()   # no transaction may be open while a slot is made
+    holder = database.connect(autocommit=False)
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT seq FROM outbox.event ORDER BY seq LIMIT 3 FOR UPDATE")
+            one = captured({"retain": "1h"}).start()
+            trial = Trial(database, one)
+            trial.emit(100)
+            eventually(lambda: one.metric("rows_pruned_total") == 197, 20, lambda: "the others go\n" + one.log_tail())
+            eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event WHERE published_at IS NULL") == 0, 20, one.log_tail)
+            assert not one.log_lines("MARK_BLOCKED|PRUNE_REFUSED"), one.log_tail()
+        holder.rollback()
+    finally:
+        holder.close()
+    one.wait_published(100)
+    trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
+
+
+@pytest.mark.parametrize("waits, capture", [("their topic", "poll"), soak("their topic", "wal"), ("a trigger", "wal"), soak("a trigger", "poll")])
+def test_old_rows_behind_thousands_that_stay_are_deleted(kafka, database, captured, waits, prefix):
+    """Which wait for their topic; or which a trigger keeps without a word."""
+    kafka.create_topic(f"{prefix}.order")
+    if waits == "a trigger":
+        database.execute(MANY % 6000 + "; UPDATE outbox.event SET aggregate_id = 'kept'; CREATE FUNCTION outbox.keep() RETURNS trigger LANGUAGE plpgsql AS "
+                         "$$ BEGIN RETURN CASE WHEN OLD.aggregate_id <> 'kept' THEN OLD END; END $$; "
+                         "CREATE TRIGGER keep BEFORE DELETE ON outbox.event FOR EACH ROW EXECUTE FUNCTION outbox.keep()", user=SUPERUSER)
+    else:
+        database.execute("INSERT INTO outbox.event (event_type, aggregate_type) SELECT 'a.b', 'nowhere' FROM generate_series(1, 6000)", user=SUPERUSER)
+    database.execute(MANY % 100, user=SUPERUSER)
+    one = captured({"retain": "1h"}).start(wait_ready=False)
+    eventually(lambda: database.scalar("SELECT count(*) FROM outbox.event") == 6000, 40, lambda: "old rows go\n" + one.log_tail())
+    assert database.scalar("SELECT count(*) FROM outbox.event WHERE aggregate_id = 'old'") == 0
+
+
 @pytest.mark.slow   # pruning rests for 30 s
 def test_a_row_whose_mark_is_taken_back_while_it_is_pruned_stays(kafka, database, captured, prefix):
     """As the remedy of a refused requeue says: the DELETE waits for that transaction."""
@@ -198,7 +265,7 @@ def test_a_row_whose_mark_is_taken_back_while_it_is_pruned_stays(kafka, database
     try:
         with connection.cursor() as cursor:
             cursor.execute("UPDATE outbox.event SET published_at = NULL")
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH edge%%' AND datname = current_database()"
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%WITH edge%%' AND datname = current_database()"
             eventually(lambda: database.scalar(waits, user=SUPERUSER) == 1, 60, lambda: "pruning waits\n" + one.log_tail())
         connection.commit()
     finally:

@@ -298,6 +298,13 @@ static void serve_guard(const char *sql, StubReply *reply)
     }
 }
 
+static void serve_prune(StubReply *reply)
+{
+    rig.prunes++;
+    stub_reply_row(reply, "count", "0", "looked", "0", "young", "0", "max", STUB_NULL, NULL);
+    stub_reply_row(reply, "took", "1", NULL);
+}
+
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
@@ -355,9 +362,8 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
                        "10.0.0.9", "ended", STUB_NULL, "port", "41000", NULL);
     } else if (begins(sql, "INSERT INTO outbox.dead_letter")) {
         serve_dead_letter(query, reply);
-    } else if (begins(sql, "WITH edge AS")) {
-        rig.prunes++;
-        stub_reply_row(reply, "count", "0", "max", STUB_NULL, NULL);
+    } else if (begins(sql, "SET LOCAL lock_timeout")) {
+        serve_prune(reply);
     } else if (begins(sql, "SELECT count(*)")) {
         stub_reply_row(reply, "count", "12", NULL);
     } else if (strstr(sql, "AS named") != NULL) {

@@ -237,12 +237,13 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT count(*)")) {
         rig.server.counts++;
         stub_reply_row(reply, "count", "12", NULL);
-    } else if (begins(sql, "WITH edge AS")) {
+    } else if (begins(sql, "SET LOCAL lock_timeout")) {
         rig.server.prunes++;
         if (rig.server.prune_error != NULL) {
             stub_reply_error(reply, rig.server.prune_error, "no");
         } else {
-            stub_reply_row(reply, "count", "3", "max", "9", NULL);
+            stub_reply_row(reply, "count", "3", "looked", "3", "young", "0", "max", "9", NULL);
+            stub_reply_row(reply, "took", "1", NULL);
         }
     } else if (begins(sql, "COPY outbox.dead_letter")) {
         rig.server.feeds++;
