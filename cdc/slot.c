@@ -22,15 +22,15 @@ static void add_before(const Config *config, const PipelineConfig *pipeline,
     AUTO_TEXT table = ident_literal(named ? quoted : "");
     free(quoted);
     text_printf(sql,
-                " LEFT JOIN LATERAL (SELECT o.pipeline, o.slot FROM %s o JOIN pg_replication_slots"
-                " z ON z.slot_name = o.slot AND z.database = current_database() AND NOT z.active"
-                " WHERE o.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
+                " LEFT JOIN LATERAL (SELECT o.pipeline, o.slot, z.active FROM %s o JOIN"
+                " pg_replication_slots z ON z.slot_name = o.slot AND z.database ="
+                " current_database() WHERE o.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
                 position_table, table);
     for (size_t i = 0; i < config->pipeline_count; i++) {
         AUTO_TEXT name = ident_literal(config->pipelines[i].name);
         text_printf(sql, "%s%s", i > 0 ? ", " : "", name);
     }
-    text_add(sql, ") ORDER BY o.updated_at DESC LIMIT 1) AS was ON p.pipeline IS NULL");
+    text_add(sql, ") ORDER BY z.active, o.updated_at DESC LIMIT 1) AS was ON p.pipeline IS NULL");
 }
 
 void slot_add_query(const Config *config, const PipelineConfig *pipeline,
@@ -53,7 +53,8 @@ void slot_add_query(const Config *config, const PipelineConfig *pipeline,
         " s.slot_name, s.confirmed_flush_lsn, s.wal_status, s.active_pid,"
         " to_jsonb(s) ->> 'failover' AS failover,"
         " to_jsonb(s) ->> 'invalidation_reason' AS invalidation_reason,"
-        " b.pubname, was.pipeline AS before, was.slot AS before_slot, %s AS position_table"
+        " b.pubname, was.pipeline AS before, was.slot AS before_slot,"
+        " was.active AS before_active, %s AS position_table"
         " FROM (SELECT 1) AS one LEFT JOIN %s p ON p.pipeline = %s"
         " LEFT JOIN pg_replication_slots s ON s.slot_name = %s"
         " LEFT JOIN pg_publication b ON b.pubname = %s",
@@ -120,6 +121,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
     snprintf(ret_facts->before, sizeof(ret_facts->before), "%s", fact(row, "before"));
     snprintf(ret_facts->before_slot, sizeof(ret_facts->before_slot), "%s",
              fact(row, "before_slot"));
+    ret_facts->before_active = fact_true(row, "before_active");
     snprintf(ret_facts->position_table, sizeof(ret_facts->position_table), "%s",
              fact(row, "position_table"));
     read_slot(row, ret_facts);
@@ -320,7 +322,7 @@ static SlotVerdict slot_judge_history(const SlotCase *given, const PipelineConfi
 
 bool slot_is_renamed(const SlotCase *given, const PipelineConfig *pipeline, Error *err)
 {
-    if (given->stored->there || given->facts->before[0] == '\0') {
+    if (given->stored->there || given->facts->before[0] == '\0' || given->facts->before_active) {
         return false;
     }
     AUTO_TEXT before = ident_literal(given->facts->before);
@@ -348,6 +350,23 @@ static bool renaming_hurts(const PipelineConfig *pipeline)
     return pipeline->outbox.on_publish == ON_PUBLISH_KEEP || pipeline->wal.messages;
 }
 
+/* It may be ours by its former name, and its reader about to end, which the server may notice a
+ * moment after we have the lock. */
+static bool slot_may_be_left(const SlotCase *given, const PipelineConfig *pipeline, Error *err)
+{
+    const SlotFacts *facts = given->facts;
+    if (facts->before[0] == '\0' || !facts->before_active || given->known->before_lives) {
+        return false;
+    }
+    error_set(err, CODE_POSTGRES_OBJECT_IN_USE,
+              "pipeline '%s' is new, and somebody still reads slot '%s' of pipeline '%s', which "
+              "is not in the configuration and reads %s",
+              pipeline->name, facts->before_slot, facts->before, pipeline->outbox.table);
+    error_hint(err, "Wait until PostgreSQL has ended that session: SELECT active_pid FROM "
+                    "pg_replication_slots. If another relay runs that pipeline, stop it.");
+    return true;
+}
+
 SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,
                        Error *err)
 {
@@ -360,6 +379,9 @@ SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, ui
             AUTO_TEXT message =
                 x_format("slot '%s' is invalid: %s", pipeline->wal.slot, given->facts->lost);
             return slot_gap(err, CODE_SLOT_LOST, message);
+        }
+        if (renaming_hurts(pipeline) && slot_may_be_left(given, pipeline, err)) {
+            return SLOT_REFUSED;
         }
         if (renaming_hurts(pipeline) && slot_is_renamed(given, pipeline, err)) {
             return SLOT_GAP;

@@ -21,9 +21,11 @@ typedef struct SlotFacts {
     int timeline; /* of the WAL file that is written: IDENTIFY_SYSTEM tells late of a promotion */
     uint64_t insert_lsn;
     uint64_t switch_lsn; /* where the present timeline left left_timeline; 0: it does not hold it */
-    char before[128]; /* a pipeline that has a position in this table while ours has none, is not in
-                         the configuration, and whose slot nobody reads: ours by another name? */
+    char
+        before[128]; /* a pipeline that has a position in this table while ours has none, is not in
+                        the configuration: ours by another name? Best one whose slot nobody reads */
     char before_slot[64];
+    bool before_active;       /* somebody reads it */
     char position_table[136]; /* as SQL writes it */
     /* pg_replication_slots */
     bool has_slot;
@@ -59,6 +61,7 @@ typedef struct SlotKnown {
     int left_timeline; /* the position's, or the last that this process saw, when the server is on
                           another one; 0: it is not */
     bool publication_changed; /* it is another one now */
+    bool before_lives;        /* the one of SlotFacts.before is another relay's, beside us */
 } SlotKnown;
 
 /* All of it. */

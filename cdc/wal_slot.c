@@ -18,7 +18,11 @@ struct WalSlot {
     WalSlotParts with;
     int64_t created_us; /* monotonic: its creation was sent; 0: it is not being created */
     bool said;          /* that it takes long */
+    int64_t before_us;  /* monotonic: since when the slot of another pipeline of this table is read;
+                           0: it is not */
 };
+
+enum { BEFORE_SECONDS = 5 }; /* PostgreSQL takes to notice that a reader is gone, and more */
 
 static void on_slot_result(void *arg, const PGresult *result)
 {
@@ -340,6 +344,20 @@ static void slot_compare_history(const WalSlot *slot)
     known->publication_changed = slot_publication_changed(slot);
 }
 
+/* With a lock that is shared, pipelines of several relays may read one table. */
+static void slot_watch_before(WalSlot *slot)
+{
+    const SlotCase *given = &slot->with.books->start->given;
+    const WalContext *wal = slot->with.wal;
+    int64_t now_us = clock_monotonic_us();
+    bool read = given->facts->before_active;
+    slot->before_us = !read ? 0 : slot->before_us != 0 ? slot->before_us : now_us;
+    given->known->before_lives =
+        read &&
+        (wal->config->new_slot || (claim_is_shared(wal->claim) &&
+                                   now_us - slot->before_us >= BEFORE_SECONDS * INT64_C(1000000)));
+}
+
 /* --new-slot closes it, or it is for a human. */
 static void slot_judge_gap(WalSlot *slot, const Error *gap)
 {
@@ -370,6 +388,7 @@ void wal_slot_decide(WalSlot *slot)
     SlotStored *stored = given->stored;
     uint64_t start = progress_start(slot->with.books->progress);
     slot_compare_history(slot);
+    slot_watch_before(slot);
     SlotVerdict verdict = slot_judge(given, pipeline, &start, &err);
     progress_start_at(slot->with.books->progress, start);
     if (!stored->same_messages && stored->position.tx_lsn != 0) {

@@ -86,7 +86,9 @@ static void relay_stop(Relay *relay, const char *why)
         if (lane->over && lane->fate != LANE_STAYS) {
             relay_note_exit(relay, lane->pipeline); /* nothing follows it any more */
         }
-        pipeline_stop(lane->pipeline);
+        if (!lane->over) { /* nor was it begun, if it waited for one that left */
+            pipeline_stop(lane->pipeline);
+        }
     }
     relay_end_if_idle(relay);
 }

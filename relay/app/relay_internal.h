@@ -163,6 +163,8 @@ void relay_reload(Relay *relay);
 void relay_reload_status(const Relay *relay, json_t *status);
 
 /* relay_renew.c: lanes that end by a reload */
+/** Starts a lane, now or when no pipeline that leaves reads its table any more. */
+void relay_begin(Relay *relay, RelayLane *lane);
 /** The pipeline ends, and starts anew or leaves. */
 void relay_renew(Relay *relay, RelayLane *lane, LaneFate fate);
 /** Each second, and whenever something of a lane may have ended. */

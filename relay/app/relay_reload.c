@@ -303,7 +303,7 @@ static void reload_go_over(Relay *relay, const Lanes *lanes, const Generation *b
     }
     for (size_t i = 0; i < relay->lanes.count; i++) {
         if (fresh[i]) {
-            relay_lane_start(relay, relay->lanes.items[i]);
+            relay_begin(relay, relay->lanes.items[i]);
         } else {
             reload_lane(relay, i);
         }

@@ -123,13 +123,38 @@ static void renew_hurry(Relay *relay, RelayLane *lane)
     }
 }
 
+/* A pipeline that leaves still reads the table. It may be this one by its former name. */
+static bool renew_is_awaited(const Relay *relay, const RelayLane *lane)
+{
+    bool awaited = false;
+    for (size_t i = 0; i < relay->reload->leaving.count; i++) {
+        const RelayLane *other = relay->reload->leaving.items[i];
+        awaited |=
+            other != lane && strcmp(other->config->outbox.table, lane->config->outbox.table) == 0;
+    }
+    return awaited;
+}
+
 /* True when it may be let go. */
 static bool renew_is_due(Relay *relay, RelayLane *lane)
 {
     if (!lane->over && (lane->fate != LANE_STAYS || lane->changes)) {
         renew_hurry(relay, lane);
     }
-    return lane->fate != LANE_STAYS && lane->over && pipeline_close(lane->pipeline);
+    return lane->fate != LANE_STAYS && lane->over &&
+           (lane->fate == LANE_LEAVES || !renew_is_awaited(relay, lane)) &&
+           pipeline_close(lane->pipeline);
+}
+
+void relay_begin(Relay *relay, RelayLane *lane)
+{
+    if (!renew_is_awaited(relay, lane)) {
+        relay_lane_start(relay, lane);
+        return;
+    }
+    lane->fate = LANE_RENEWS; /* as if it had ended: another takes its place when it may start */
+    lane->over = true;
+    lane->asked_us = clock_monotonic_us();
 }
 
 static void renew_say_done(Relay *relay)

@@ -332,6 +332,29 @@ def test_a_removed_pipeline_leaves_its_slot_and_everybody_says_so(relay, kafka, 
     assert "SLOT_UNREAD" not in outboxd("check", "-c", one.config_path, expect=0).stdout
 
 
+def test_a_pipeline_of_another_name_waits_for_the_one_that_it_was(wal_relay, kafka, database, wal, prefix):
+    """Which still reads the table, as the broker is away: kept rows, and messages, are all in its slot."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    options = {"on_publish": "keep", "messages": True, "publication": "outboxd_orders", "topic": topic}
+    one = wal_relay(options, on_failure="stop").start()
+    emit(database, *range(20))
+    one.wait_published(20)
+    with kafka.away():
+        emit(database, 20)
+        eventually(lambda: one.metric("inflight_events") == 1, 20, one.log_tail)
+        one.reload(changed(one, {"name": "renamed"}), until="RELOADING")
+        database.execute("SELECT outbox.emit_message('order.placed', 'order', '21', '{}')")
+        stays_true(lambda: not one.log_lines("pipeline=renamed code=(SLOT_CREAT|PIPELINE_ACTIVE)"), 2)
+    one.wait_log("pipeline=renamed code=PIPELINE_RENAMED", 30)
+    assert [name for name, in database.execute("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")] == [SLOT]
+    assert one.wait_exit() == 4
+    # The way back that the line shows.
+    database.execute("UPDATE outbox.position SET pipeline = 'renamed' WHERE pipeline = 'orders'", user=SUPERUSER)
+    wal_relay({**options, "name": "renamed", "slot": SLOT}).start()
+    eventually(lambda: len(keys(kafka, topic)) >= 22, 30, one.log_tail)
+    assert keys(kafka, topic) == [str(n) for n in range(22)]
+
+
 def test_what_cannot_start_stops_alone_and_a_reload_starts_it_again(relay, kafka, database, prefix):
     """A slot of another name is a gap: the events behind it have another reader's place."""
     orders, audit = (kafka.create_topic(f"{prefix}.{name}") for name in ("orders", "audit"))

@@ -36,8 +36,10 @@ typedef enum Differs {
     NO_PUBLICATION = 1 << 21,
     PUBLICATION_OTHER = 1 << 22,
     HISTORY_IS_OTHER = 1 << 23,
-    RENAMED = 1 << 25,  /* another pipeline has read the table, and nobody reads its slot */
-    SLOT_NEW = 1 << 24, /* its creation is not over */
+    RENAMED = 1 << 25,     /* another pipeline has read the table, and nobody reads its slot */
+    SLOT_NEW = 1 << 24,    /* its creation is not over */
+    ITS_IS_READ = 1 << 26, /* with RENAMED: somebody does, ... */
+    ITS_LIVES = 1 << 27,   /* ... and it is another relay's */
 } Differs;
 
 static SlotFacts facts;
@@ -70,6 +72,8 @@ static void given_case(unsigned differs)
     if (differs & RENAMED) {
         snprintf(facts.before, sizeof(facts.before), "shop");
         snprintf(facts.before_slot, sizeof(facts.before_slot), "outboxd_shop");
+        facts.before_active = differs & ITS_IS_READ;
+        known.before_lives = differs & ITS_LIVES;
     }
     if (!(differs & NO_POSITION)) {
         stored.there = true;
@@ -194,6 +198,17 @@ static const Case CASES[] = {
      CODE_PIPELINE_RENAMED, EXIT_GAP},
     {"renamed, with messages", NO_POSITION | NO_SLOT | RENAMED | MESSAGES, SLOT_GAP, 0,
      CODE_PIPELINE_RENAMED, EXIT_GAP},
+    {"renamed, and its reader is about to end",
+     NO_POSITION | NO_SLOT | RENAMED | KEEP | ITS_IS_READ, SLOT_REFUSED, 0,
+     CODE_POSTGRES_OBJECT_IN_USE, EXIT_POSTGRES},
+    {"renamed, with messages, and its reader is about to end",
+     NO_POSITION | RENAMED | MESSAGES | ITS_IS_READ, SLOT_REFUSED, 0, CODE_POSTGRES_OBJECT_IN_USE,
+     EXIT_POSTGRES},
+    {"renamed, its reader is about to end, and the table tells all",
+     NO_POSITION | NO_SLOT | RENAMED | ITS_IS_READ, SLOT_CREATE, 0, CODE_NONE, 0},
+    {"a new one beside another relay's",
+     NO_POSITION | NO_SLOT | RENAMED | KEEP | ITS_IS_READ | ITS_LIVES, SLOT_CREATE, 0, CODE_NONE,
+     0},
     {"another one beside ours", RENAMED | KEEP, SLOT_START, 0x5000, CODE_NONE, 0},
 
     {"messages on 13", MESSAGES | VERSION_13, SLOT_REFUSED, 0, CODE_MESSAGES_VERSION, EXIT_CONFIG},
@@ -228,7 +243,7 @@ Test(slot, each_state_of_slot_and_position_has_one_verdict)
         if (stops) {
             cr_assert_eq(err.code, c->code, "%s: %s", c->name, error_code_name(err.code));
             cr_assert_eq(err.exit_code, c->exit_code, "%s: %d", c->name, (int)err.exit_code);
-            bool waits = c->code == CODE_SLOT_UNFINISHED;
+            bool waits = c->code == CODE_SLOT_UNFINISHED || c->code == CODE_POSTGRES_OBJECT_IN_USE;
             cr_assert_eq(err.class, waits ? ERROR_RETRY : ERROR_FATAL, "%s", c->name);
             cr_assert_gt(strlen(error_own_hint(&err)), 0, "%s has no remedy", c->name);
         } else if (verdict != SLOT_CREATE) {
