@@ -21,7 +21,10 @@ struct Walsender {
     PgConn *conn;
     LogLimit lines;    /* about a stream that begins */
     Instance instance; /* where it leads */
+    int64_t taken_us;  /* monotonic: since when somebody else has the slot; 0: nobody */
 };
+
+enum { TAKEN_SECONDS = 5 }; /* a relay that has just ended keeps it for less */
 
 /* The stream. */
 
@@ -30,6 +33,7 @@ static void on_streaming(void *arg)
     Walsender *walsender = arg;
     WalContext *wal = walsender->with.wal;
     bool was_filling = fill_is_complete(walsender->with.fill);
+    walsender->taken_us = 0;
     claim_begin(wal->claim);
     wal->state = WAL_ACTIVE;
     waiting_end_reread(walsender->with.waiting);
@@ -56,6 +60,29 @@ static void on_streaming(void *arg)
     wal_tell(wal, NEWS_SETTLED);
 }
 
+/* Who holds the publisher's lock alone is no standby: no relay publishes. */
+static void walsender_wait_for_slot(Walsender *walsender, const Error *err)
+{
+    const WalContext *wal = walsender->with.wal;
+    int64_t now_us = clock_monotonic_us();
+    pg_conn_close(walsender->conn);
+    walsender->taken_us = walsender->taken_us != 0 ? walsender->taken_us : now_us;
+    if (claim_is_shared(wal->claim) ||
+        now_us - walsender->taken_us < TAKEN_SECONDS * INT64_C(1000000)) {
+        wal_stand_by(wal, error_message(err));
+        return;
+    }
+    AUTO_ERROR taken = error_of(err);
+    error_hint(
+        &taken,
+        "No relay publishes until it is free: somebody else reads it, or a session of a relay "
+        "that is gone does so until wal_sender_timeout. To find it: SELECT * FROM "
+        "pg_stat_replication WHERE pid = (SELECT active_pid FROM pg_replication_slots WHERE "
+        "slot_name = '%s'); to end it: SELECT pg_terminate_backend(pid).",
+        wal->pipeline->wal.slot);
+    claim_lose(wal->claim, &taken);
+}
+
 static void on_stream_refused(void *arg, const Error *err)
 {
     Walsender *walsender = arg;
@@ -74,8 +101,7 @@ static void on_stream_refused(void *arg, const Error *err)
     bool begun =
         waiting_is_rereading(walsender->with.waiting) || fill_is_announced(walsender->with.fill);
     if (sqlstate_is(err, "55006") && pg_conn_is_open(walsender->conn) && !begun) {
-        pg_conn_close(walsender->conn);
-        wal_stand_by(wal, error_message(err));
+        walsender_wait_for_slot(walsender, err);
         return;
     }
     if (sqlstate_is(err, "42704") || sqlstate_is(err, "55000") || sqlstate_is(err, "58P01")) {

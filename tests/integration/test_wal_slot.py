@@ -163,6 +163,9 @@ def test_slot_held_by_another_reader_is_waited_for_and_taken_when_it_is_free(wal
                    lambda: "it says who has the slot\n" + one.log_tail())
         stays_true(lambda: one.running() and one.published() == 0, 1.0, "it waits")
         assert len(one.log_lines("55006|is active")) <= 3, one.log_tail()
+        one.wait_not_ready(f"(?s)is active for PID {reader.pid}.*pg_terminate_backend", 20)   # nobody publishes: it is no standby
+        line, = one.log_lines(" warn .*code=POSTGRES_OBJECT_IN_USE")
+        assert "is active" in line
     finally:
         reader.close()
     assert len(wait_for_records(kafka.brokers, topic, 2)) == 2
