@@ -95,5 +95,5 @@ for name in builds.NAMES: builds.make(name)')
 # What checks the packaging. What cannot be made here is said, and the tests that need it skip by name.
 setup_packaging() {
     setup_packages+=(debootstrap runc buildah)
-    setup_apt && (cd tests && "$python" -m support.tools)
+    setup_apt && (cd tests && OUTBOXD_PACKAGING=1 "$python" -m support.tools)
 }
