@@ -72,6 +72,5 @@ def _debian13():
 
 
 def _root(directory):
-    _run(["debootstrap", "--variant=minbase", "trixie", directory])
-    shutil.copytree("/etc/apt/apt.conf.d", os.path.join(directory, "etc/apt/apt.conf.d"), dirs_exist_ok=True, symlinks=True)
+    _run([os.path.join(container.SCRIPTS, "base"), directory], env={**os.environ, "RELEASE": "trixie"})
     container.enter(directory, ["/scripts/packages"], [(container.SCRIPTS, "/scripts")])
