@@ -43,13 +43,13 @@ def pytest_configure(config):
                                        "run with --soak, as tests/run soak does")
     config.addinivalue_line("markers", "by_turns: of a module whose tests are about what both captures share: each case is quick by one of them, and one for soak by "
                                        "the other; its name says by which. What TRIALS.md names stays quick by both")
-    config.addinivalue_line("markers", "matrix: a cell of tests/run matrix that the quick parts leave out; run with --matrix")
+    config.addinivalue_line("markers", "matrix: a cell of tests/run matrix, or a case with a server of another version, that the quick parts leave out; run with --matrix")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="the tests that are marked soak, and no others")
-    parser.addoption("--matrix", action="store_true", help="every cell of test_matrix, and no other test")
+    parser.addoption("--matrix", action="store_true", help="every cell of test_matrix and what else is marked matrix, and no other test")
     parser.addoption("--parts", default="", help="which parts of tests/run, separated by commas: integration, faults, wal; all by default")
 
 
@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config, items):
 
 def _wanted(config, item):
     if config.getoption("--matrix"):
-        return item.module.__name__ == "test_matrix"
+        return item.module.__name__ == "test_matrix" or item.get_closest_marker("matrix") is not None
     return bool(item.get_closest_marker("soak")) == config.getoption("--soak") and not item.get_closest_marker("matrix")
 
 

@@ -38,6 +38,7 @@ typedef struct Check {
     size_t created;
     bool create_topics;
     bool clear_told;         /* that something travels in the clear */
+    bool pooled;             /* a pooler answers for the server of database.dsn */
     int partitions;          /* of new topics; -1: the broker's default */
     int replication;         /* likewise */
     StringList topic_config; /* "key=value" of new topics; borrowed */

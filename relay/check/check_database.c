@@ -43,6 +43,7 @@ static void check_pooler(Check *check, int backend_pid)
     if (backend_pid == PQbackendPID(pg_session_raw(check->session))) {
         return;
     }
+    check->pooled = true;
     AUTO(PgSession, pg_session_close) second = check_connect(check, false);
     AUTO(PGresult, pg_session_free_result) r = NULL;
     if (second == NULL ||

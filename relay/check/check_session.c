@@ -45,7 +45,7 @@ PgSession *check_connect(Check *check, bool replication)
     if (pg_session_open(
             &(PgSessionOptions){
                 .dsn = replication ? *config_replication_dsn(config) : config->database.dsn,
-                .pooled = config->database.pooler == POOLER_SESSION,
+                .pooled = replication || config->database.pooler == POOLER_SESSION,
                 .application_name = name,
                 .connect_timeout_ms = config->database.connect_timeout_ms,
                 .statement_timeout_ms = QUERY_TIMEOUT_MS,

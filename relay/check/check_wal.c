@@ -11,6 +11,7 @@
 #include "check/check.h"
 #include "pg/message.h"
 #include "pg/result.h"
+#include "rows/publisher.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
@@ -125,6 +126,12 @@ static bool wal_identify(WalCheck *w)
 {
     if (w->given.facts->active_pid != 0 && wal_senders_are_taken(w)) {
         return false; /* who reads the slot now makes room for whom comes next */
+    }
+    if (w->check->pooled && *w->check->config->database.replication_dsn == '\0') {
+        AUTO_ERROR err = {0};
+        (void)publisher_refuse_replication(&err);
+        wal_problem(w, error_own_hint(&err), "%s", error_message(&err));
+        return false;
     }
     AUTO(PgSession, pg_session_close) session = check_connect(w->check, true);
     if (session == NULL) {

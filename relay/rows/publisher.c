@@ -89,14 +89,20 @@ Status publisher_check_pooler(const Config *config, const PgConn *conn, const PG
                                "pooler for this database and this user.");
     }
     if (replication && *config->database.replication_dsn == '\0') {
-        error_set(err, CODE_POSTGRES_POOLER,
-                  "a connection pooler stands between outboxd and PostgreSQL, and capture = "
-                  "\"wal\" needs a replication connection: many poolers do not support replication "
-                  "connections");
-        return error_hint(err, "Connect to PostgreSQL directly, or set database.replication_dsn to "
-                               "a connection string that leads to the same server directly.");
+        return publisher_refuse_replication(err);
     }
     return OK;
+}
+
+Status publisher_refuse_replication(Error *err)
+{
+    error_set(
+        err, CODE_POSTGRES_POOLER,
+        "a connection pooler stands between outboxd and PostgreSQL, and capture = \"wal\" "
+        "needs a replication connection: many poolers do not support replication connections");
+    return error_hint(err, "Connect to PostgreSQL directly, or set database.replication_dsn to a "
+                           "connection string that leads to the same server: directly, or through "
+                           "a pooler that supports replication connections.");
 }
 
 /* A third of the lease: the connection that holds the lock must be free for the next question of

@@ -33,6 +33,8 @@ void publisher_add_pooler_query(Text *sql);
  * connection beside it must have a connection string for that. POSTGRES_POOLER: it is not so. */
 Status publisher_check_pooler(const Config *config, const PgConn *conn, const PGresult *result,
                               bool replication, Error *err);
+/** What it says of the connection string that is missing: always FAILED, with POSTGRES_POOLER. */
+Status publisher_refuse_replication(Error *err);
 /** How long a statement waits for the lock of another session before it gives up. */
 int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline);
 /** Appends the SET for it: for sessions whose statements are tried again. */

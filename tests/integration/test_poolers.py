@@ -5,6 +5,7 @@ A session in transaction mode shares its server connection with the application'
 
 import os
 import re
+import signal
 
 import psycopg2
 import pytest
@@ -20,6 +21,8 @@ from support.trial import Trial
 
 REFUSED = "a connection pooler stands between outboxd and PostgreSQL"
 SHARED = "it is not in session mode"
+# 1.18 refuses a replication connection, and that of Debian 13 (1.24) passes it on.
+RELEASES = [pytest.param(None, id="1.18"), pytest.param("debian13", marks=pytest.mark.matrix, id="1.24")]
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 
@@ -29,10 +32,16 @@ def guide_blocks():
         return re.findall(r"```\n\[databases\]\n(.*?)```", f.read(), re.S)
 
 
+@pytest.fixture(params=RELEASES)
+def release(request):
+    """Whose PgBouncer: None is that of this machine."""
+    return request.param
+
+
 @pytest.fixture
-def session(postgres, database):
+def session(postgres, database, release):
     """PgBouncer as Debian ships it, with the line of the guide in [databases], and users in userlist.txt: it pools sessions."""
-    with PgBouncer(postgres, databases=here(guide_blocks()[0], postgres, database)) as pooler:
+    with PgBouncer(postgres, databases=here(guide_blocks()[0], postgres, database), release=release) as pooler:
         yield pooler
 
 
@@ -41,9 +50,9 @@ def here(text, postgres, database):
 
 
 @pytest.fixture
-def transaction(postgres):
+def transaction(postgres, release):
     """The same, and one line more."""
-    with PgBouncer(postgres, mode="transaction") as pooler:
+    with PgBouncer(postgres, mode="transaction", release=release) as pooler:
         yield pooler
 
 
@@ -178,8 +187,45 @@ def test_the_log_is_not_read_through_a_pooler_without_a_connection_beside_it(ses
     assert one.wait_exit() == 2
     assert one.log_lines("POSTGRES_POOLER.*replication connection.*database.replication_dsn")
     text = outboxd("check", "-c", one.config_path, expect=2).stdout
-    assert "unsupported startup parameter: replication" in text     # what PgBouncer 1.18 says
-    assert "database.replication_dsn" in text
+    assert "many poolers do not support replication connections" in text and "database.replication_dsn" in text
+
+
+def test_a_pooler_that_refuses_replication_is_found_by_check(postgres, database, kafka, relay, wal):
+    with PgBouncer(postgres) as session:
+        one = relay(CAPTURES["wal"], **wal_options(session, database, session.dsn(database.name, RELAY)))
+        text = outboxd("check", "-c", one.config_path, expect=2).stdout
+        assert "unsupported startup parameter: replication" in text     # what PgBouncer 1.18 says
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("mode", [None, "transaction"])
+def test_the_log_is_read_through_a_pooler_that_passes_replication_on(postgres, database, kafka, relay, prefix, wal, mode):
+    """PgBouncer gives a replication connection a server connection of its own, whatever pool_mode says of the others."""
+    topic = kafka.create_topic(f"{prefix}.order", partitions=3)
+    with PgBouncer(postgres, databases=here(guide_blocks()[1], postgres, database), mode=mode, release="debian13") as pooler:
+        through = pooler.dsn("shop_relay", RELAY)
+        one = relay({**CAPTURES["wal"], "in_flight_events": 50, "batch_events": 25}, dsn=through,
+                    database={"pooler": "session", "replication_dsn": pooler.dsn(database.name, RELAY) if mode else through}).start()
+        assert "no problem" in outboxd("check", "-c", one.config_path, expect=0).stdout
+        trial = Trial(database, one)
+        trial.emit(100)
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
+        one.kill()
+        trial.emit(100)
+        one.start()
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
+        # Since 1.23 SIGTERM waits for the clients, and the relay stays one.
+        pooler.process.send_signal(signal.SIGTERM)
+        trial.emit(100)
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, one.log_tail)
+        assert pooler.process.poll() is None and not one.log_lines("POSTGRES_CONNECTION_LOST")
+        pooler.restart()
+        trial.emit(100)
+        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, one.log_tail)
+        one.stop(expect=0)
+    result = trial.result(read_topics(kafka.brokers, topic))
+    result.assert_none_lost(duplicates=100)   # of the kill, and of the restart
+    assert len(result.inverted) == 0
 
 
 # -- a pooler that is said to pool sessions, and does not -------------------------------------------------------------

@@ -49,9 +49,14 @@ def _clang():
     _run(["cmake", "--build", CLANG, "--target", "outboxd"])
 
 
-def _debian13():
+def debian13_root():
+    """A Debian 13 with what packaging/container/packages installs."""
     assert not container.missing(), container.missing()
-    root = into_cache(DEBIAN13, _root)
+    return into_cache(DEBIAN13, _root)
+
+
+def _debian13():
+    root = debian13_root()
     shutil.rmtree(os.path.join(root, "src"), ignore_errors=True)
     for path in committed(ROOT):
         target = os.path.join(root, "src", path)
@@ -67,7 +72,5 @@ def _debian13():
 
 
 def _root(directory):
-    """Debian 13 with what packaging/container/packages installs."""
-    _run(["debootstrap", "--variant=minbase", "trixie", directory])
-    shutil.copytree("/etc/apt/apt.conf.d", os.path.join(directory, "etc/apt/apt.conf.d"), dirs_exist_ok=True, symlinks=True)
+    _run([os.path.join(container.SCRIPTS, "base"), directory], env={**os.environ, "RELEASE": "trixie"})
     container.enter(directory, ["/scripts/packages"], [(container.SCRIPTS, "/scripts")])

@@ -67,9 +67,9 @@ static void forget_loss(KafkaProducer *producer)
     producer->loss = NULL;
 }
 
-/* rd_kafka_new() (2.0.2) frees the interceptors of a configuration that it refuses late, as for a key
- * of another certificate, and rd_kafka_conf_destroy() would free them once more. So it stays, some
- * kilobytes for each attempt. */
+/* rd_kafka_new() (2.0.2) frees the interceptors of a configuration that it refuses late, as for a
+ * key of another certificate, and rd_kafka_conf_destroy() would free them once more. So it stays,
+ * some kilobytes for each attempt. */
 static void producer_keep_refused(rd_kafka_conf_t *conf)
 {
     static VEC(rd_kafka_conf_t *) refused;

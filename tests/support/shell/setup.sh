@@ -88,12 +88,13 @@ for major in fetch.POSTGRES_VERSIONS: fetch.postgres_binaries(major)')
 
 matrix_builds() {
     (cd tests && OUTBOXD_PRESET=dev "$python" -c '
-from support import builds
-for name in builds.NAMES: builds.make(name)')
+from support import builds, pgbouncer
+for name in builds.NAMES: builds.make(name)
+pgbouncer.make_of_debian13()')
 }
 
 # What checks the packaging. What cannot be made here is said, and the tests that need it skip by name.
 setup_packaging() {
     setup_packages+=(debootstrap runc buildah)
-    setup_apt && (cd tests && "$python" -m support.tools)
+    setup_apt && (cd tests && OUTBOXD_PACKAGING=1 "$python" -m support.tools)
 }
