@@ -51,15 +51,19 @@ def _digest(*paths):
     return result.hexdigest()[:16]
 
 
-def enter(root, command, binds=(), **more):
-    """Run a command in a root file system, with /proc, /dev and these directories of ours (source, target) bound into it; its output."""
+def entering(root, command, binds=()):
+    """The words that run a command in a root file system, with /proc, /dev and these directories of ours (source, target) bound into it."""
     script = ["mount --make-rprivate /", f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc", f"mount --rbind /dev {root}/dev",
               f"mount -t tmpfs tmpfs {root}/tmp"]
     for source, target in binds:
         script += [f"mkdir -p {root}{target}", f"mount --bind {source} {root}{target}"]
     script.append(f'exec chroot {root} /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"')
-    done = subprocess.run([*UNSHARE, "sh", "-e", "-c", "\n".join(script), "sh", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=1500, **more)
+    return [*UNSHARE, "sh", "-e", "-c", "\n".join(script), "sh", *command]
+
+
+def enter(root, command, binds=(), **more):
+    """Run it to its end; its output."""
+    done = subprocess.run(entering(root, command, binds), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, **more)
     assert done.returncode == 0, f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-4000:]}"
     return done.stdout
 
