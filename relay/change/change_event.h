@@ -1,0 +1,91 @@
+/* change_event: a change, as Debezium's records of it: key, value and headers, byte for byte.
+ *
+ * One ChangeEvents for each pipeline, on the loop thread. Records point into the arena that is
+ * given, and to constants of the ChangeEvents and of the table. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "change/change_table.h"
+#include "change/change_transaction.h"
+#include "flow/record.h"
+
+enum { CHANGE_RECORDS_MAX = 3, CHANGE_UUID_LENGTH = 36 };
+
+typedef struct ChangeEvents ChangeEvents;
+
+typedef struct ChangeOptions {
+    ChangeModes modes;
+    const char *prefix; /* topic_prefix */
+    const char *database;
+    const char *run; /* a UUID of this start */
+} ChangeOptions;
+
+ChangeEvents *change_events_new(const ChangeOptions *options);
+void change_events_free(ChangeEvents **events);
+
+/* Which row of a snapshot it is, if it is one. */
+typedef enum ChangeSnapshot {
+    SNAPSHOT_NO,
+    SNAPSHOT_ROW,
+    SNAPSHOT_FIRST,
+    SNAPSHOT_FIRST_OF_TABLE,
+    SNAPSHOT_LAST_OF_TABLE,
+    SNAPSHOT_LAST,
+} ChangeSnapshot;
+
+/* Where a change stands. */
+typedef struct ChangePlace {
+    int64_t committed_at_us; /* since 1970 */
+    int64_t now_ns;          /* since 1970: of the envelope */
+    uint64_t last_commit;    /* end of the transaction seen last; 0: none */
+    uint64_t lsn;
+    uint32_t xid; /* 0: none */
+    ChangeSnapshot snapshot;
+    bool in_transaction;  /* the next two are told (transaction_topic) */
+    uint64_t total_order; /* from 1; of the first record, where a key changes */
+    uint64_t table_order;
+} ChangePlace;
+
+typedef struct ChangeRecord {
+    Slice topic;
+    Slice key;   /* null: none */
+    Slice value; /* null: a tombstone */
+    const RecordHeader *headers;
+    size_t header_count;
+} ChangeRecord;
+
+typedef struct ChangeRow {
+    char op;              /* c, u, d, r, t */
+    const Slice *old_row; /* NULL: not sent */
+    const Slice *new_row; /* NULL: none */
+    const ChangePlace *place;
+} ChangeRow;
+
+/* The records of one change. */
+typedef struct ChangeRecords {
+    ChangeRecord items[CHANGE_RECORDS_MAX];
+    size_t count;
+} ChangeRecords;
+
+/** One record, a delete with its tombstone, or for a key that changes a delete, a tombstone and a
+ * create. POISON when a value cannot be expressed. */
+Status change_event_row(ChangeEvents *events, const ChangeTable *table, const ChangeRow *row,
+                        Arena *arena, ChangeRecords *ret, Error *err);
+
+typedef struct ChangeMessage {
+    Slice prefix;
+    Slice content;
+    const ChangePlace *place;
+} ChangeMessage;
+
+/** The record of a logical message. POISON when its prefix is no UTF-8. */
+Status change_event_message(ChangeEvents *events, const ChangeMessage *message, Arena *arena,
+                            ChangeRecord *ret, Error *err);
+
+/** That of a transaction's begin (ended: NULL) or end, at the LSN of that message. */
+void change_event_transaction(ChangeEvents *events, const ChangeTransaction *ended,
+                              const ChangePlace *place, Arena *arena, ChangeRecord *ret);
+
+/** That of a heartbeat. */
+void change_event_heartbeat(ChangeEvents *events, int64_t now_ms, Arena *arena, ChangeRecord *ret);

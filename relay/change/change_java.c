@@ -1,0 +1,31 @@
+#include "change/change_java.h"
+
+#include "base/utf8.h"
+
+uint32_t change_java_hash(Slice key)
+{
+    uint32_t hash = 0;
+    for (size_t at = 0; at < key.length;) {
+        size_t length = utf8_sequence(key.data + at, key.length - at);
+        if (length == 0) {
+            return 0; /* such a text is refused when it is written */
+        }
+        uint32_t code = utf8_code(key.data + at, length);
+        if (code >= 0x10000) {
+            hash = hash * 31 + 0xD800 + ((code - 0x10000) >> 10);
+            code = 0xDC00 + (code & 0x3FF);
+        }
+        hash = hash * 31 + code;
+        at += length;
+    }
+    return hash ^ hash >> 16;
+}
+
+uint32_t change_java_mask(size_t count)
+{
+    uint32_t buckets = 16;
+    while (count > buckets / 4 * 3) {
+        buckets *= 2;
+    }
+    return buckets - 1;
+}

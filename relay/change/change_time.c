@@ -1,0 +1,337 @@
+#include "change/change_time.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "change/change_json.h"
+
+/* What is left of a text. */
+typedef struct Cursor {
+    const char *at;
+    const char *end;
+} Cursor;
+
+static Cursor cursor_of(Slice text)
+{
+    return (Cursor){.at = text.data, .end = text.data + text.length};
+}
+
+static bool skip(Cursor *in, char c)
+{
+    if (in->at < in->end && *in->at == c) {
+        in->at++;
+        return true;
+    }
+    return false;
+}
+
+static bool skip_word(Cursor *in, const char *word)
+{
+    size_t length = strlen(word);
+    if ((size_t)(in->end - in->at) < length || memcmp(in->at, word, length) != 0) {
+        return false;
+    }
+    in->at += length;
+    return true;
+}
+
+/* A number of so many digits. */
+static bool number(Cursor *in, int least, int most, int64_t *ret)
+{
+    int64_t value = 0;
+    int digits = 0;
+    for (; digits < most && in->at < in->end && *in->at >= '0' && *in->at <= '9'; digits++) {
+        value = value * 10 + (*in->at++ - '0');
+    }
+    *ret = value;
+    return digits >= least;
+}
+
+static ChangeMoment infinity_of(Slice text)
+{
+    if (slice_equal(text, SLICE_LITERAL("infinity"))) {
+        return MOMENT_INFINITY;
+    }
+    return slice_equal(text, SLICE_LITERAL("-infinity")) ? MOMENT_MINUS_INFINITY : MOMENT_NONE;
+}
+
+/* Days since 1970 of a date whose year 0 is 1 BC; Howard Hinnant's days_from_civil. */
+static int64_t days_of(int64_t year, int64_t month, int64_t day)
+{
+    year -= month <= 2;
+    int64_t era = (year >= 0 ? year : year - 399) / 400;
+    int64_t of_era = year - era * 400;
+    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+typedef struct Day {
+    int64_t year, month, day;
+} Day;
+
+static bool read_date(Cursor *in, Day *day)
+{
+    static const char DAYS[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    return number(in, 4, 7, &day->year) && skip(in, '-') && number(in, 2, 2, &day->month) &&
+           skip(in, '-') && number(in, 2, 2, &day->day) && day->year > 0 && day->month >= 1 &&
+           day->month <= 12 && day->day >= 1 && day->day <= DAYS[day->month - 1];
+}
+
+/* "13:51:30.123456" */
+static bool read_clock(Cursor *in, int64_t *us)
+{
+    int64_t hour = 0;
+    int64_t minute = 0;
+    int64_t second = 0;
+    if (!number(in, 2, 2, &hour) || !skip(in, ':') || !number(in, 2, 2, &minute) ||
+        !skip(in, ':') || !number(in, 2, 2, &second) || minute > 59 || second > 59) {
+        return false;
+    }
+    *us = ((hour * 60 + minute) * 60 + second) * 1000000;
+    if (skip(in, '.')) {
+        const char *from = in->at;
+        int64_t fraction = 0;
+        if (!number(in, 1, 6, &fraction)) {
+            return false;
+        }
+        for (int64_t digits = in->at - from; digits < 6; digits++) {
+            fraction *= 10;
+        }
+        *us += fraction;
+    }
+    return *us <= CHANGE_DAY_US;
+}
+
+/* "+02", "-03:30", "+05:53:28" */
+static bool read_offset(Cursor *in, int32_t *seconds)
+{
+    bool west = in->at < in->end && *in->at == '-';
+    if (!skip(in, '+') && !skip(in, '-')) {
+        return false;
+    }
+    int64_t part[3] = {0};
+    bool read = number(in, 2, 2, &part[0]);
+    for (int i = 1; read && i < 3 && skip(in, ':'); i++) {
+        read = number(in, 2, 2, &part[i]) && part[i] < 60;
+    }
+    int64_t total = (part[0] * 60 + part[1]) * 60 + part[2];
+    *seconds = (int32_t)(west ? -total : total);
+    return read;
+}
+
+ChangeMoment change_time_date(Slice text, int64_t *ret_days)
+{
+    Day day;
+    Cursor in = cursor_of(text);
+    if (!read_date(&in, &day)) {
+        return infinity_of(text);
+    }
+    bool before = skip_word(&in, " BC");
+    *ret_days = days_of(before ? 1 - day.year : day.year, day.month, day.day);
+    return in.at == in.end ? MOMENT_FINITE : MOMENT_NONE;
+}
+
+bool change_time_clock(Slice text, bool zone, int64_t *ret_us, int32_t *ret_offset)
+{
+    Cursor in = cursor_of(text);
+    return read_clock(&in, ret_us) && (!zone || read_offset(&in, ret_offset)) && in.at == in.end;
+}
+
+ChangeMoment change_time_stamp(Slice text, bool zone, int64_t *ret_days, int64_t *ret_us)
+{
+    Day day;
+    Cursor in = cursor_of(text);
+    if (!read_date(&in, &day)) {
+        return infinity_of(text);
+    }
+    int32_t offset = 0;
+    int64_t us = 0;
+    if (!skip(&in, ' ') || !read_clock(&in, &us) || (zone && !read_offset(&in, &offset))) {
+        return MOMENT_NONE;
+    }
+    bool before = skip_word(&in, " BC");
+    int64_t days = days_of(before ? 1 - day.year : day.year, day.month, day.day);
+    us -= (int64_t)offset * 1000000;
+    int64_t more = us >= 0 ? us / CHANGE_DAY_US : -((CHANGE_DAY_US - 1 - us) / CHANGE_DAY_US);
+    *ret_days = days + more;
+    *ret_us = us - more * CHANGE_DAY_US;
+    return in.at == in.end ? MOMENT_FINITE : MOMENT_NONE;
+}
+
+/* "1 year", "-2 mons", "3 days": the part whose name follows the number. */
+static bool interval_part(Cursor *in, ChangeInterval *interval, int64_t value)
+{
+    static const struct {
+        const char *name;
+        size_t at;
+    } PARTS[] = {{" year", offsetof(ChangeInterval, years)},
+                 {" mon", offsetof(ChangeInterval, months)},
+                 {" day", offsetof(ChangeInterval, days)}};
+    for (size_t i = 0; i < sizeof(PARTS) / sizeof(*PARTS); i++) {
+        if (skip_word(in, PARTS[i].name)) {
+            (void)skip(in, 's');
+            if (value < INT32_MIN || value > INT32_MAX) {
+                return false;
+            }
+            *(int32_t *)((char *)interval + PARTS[i].at) = (int32_t)value;
+            return in->at == in->end || skip(in, ' ');
+        }
+    }
+    return false;
+}
+
+/* "04:05:06.78", behind hours that have been read. */
+static bool interval_clock(Cursor *in, ChangeInterval *interval, int64_t hours, bool negative)
+{
+    int64_t minutes = 0;
+    int64_t seconds = 0;
+    int64_t fraction = 0;
+    if (!number(in, 2, 2, &minutes) || !skip(in, ':') || !number(in, 2, 2, &seconds) ||
+        minutes > 59 || seconds > 59 || hours > INT32_MAX) {
+        return false;
+    }
+    if (skip(in, '.')) {
+        const char *from = in->at;
+        if (!number(in, 1, 6, &fraction)) {
+            return false;
+        }
+        for (int64_t digits = in->at - from; digits < 6; digits++) {
+            fraction *= 10;
+        }
+    }
+    int sign = negative ? -1 : 1;
+    interval->hours = (int32_t)(sign * hours);
+    interval->minutes = (int32_t)(sign * minutes);
+    interval->seconds_us = sign * (seconds * 1000000 + fraction);
+    return in->at == in->end;
+}
+
+bool change_time_interval(Slice text, ChangeInterval *ret)
+{
+    *ret = (ChangeInterval){0};
+    Cursor in = cursor_of(text);
+    if (in.at == in.end) {
+        return false;
+    }
+    while (in.at < in.end) {
+        bool negative = in.at < in.end && *in.at == '-';
+        (void)(skip(&in, '-') || skip(&in, '+'));
+        int64_t value = 0;
+        if (!number(&in, 1, 12, &value)) {
+            return false;
+        }
+        if (skip(&in, ':')) {
+            return interval_clock(&in, ret, value, negative);
+        }
+        if (!interval_part(&in, ret, negative ? -value : value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int64_t change_time_interval_us(const ChangeInterval *interval)
+{
+    /* Java's arithmetic in its order: integers wrap, the rest is double. */
+    int32_t months = 0;
+    (void)__builtin_mul_overflow(interval->years, 12, &months);
+    (void)__builtin_add_overflow(months, interval->months, &months);
+    double days = months * (365.25 / 12.0) + interval->days;
+    double seconds = ((days * 24 + interval->hours) * 60 + interval->minutes) * 60 +
+                     (double)interval->seconds_us / 1e6;
+    double us = seconds * 1e6;
+    if (us >= 0x1p63) {
+        return INT64_MAX;
+    }
+    return us < -0x1p63 ? INT64_MIN : (int64_t)us;
+}
+
+static void add_seconds(Text *out, int64_t us)
+{
+    if (us < 0) {
+        text_add_char(out, '-');
+        us = -us;
+    }
+    change_json_number(out, us / 1000000);
+    int64_t fraction = us % 1000000;
+    if (fraction > 0) {
+        char digits[8];
+        int length = 7;
+        digits[0] = '.';
+        for (int i = 6; i > 0; i--, fraction /= 10) {
+            digits[i] = (char)('0' + fraction % 10);
+        }
+        while (digits[length - 1] == '0') {
+            length--;
+        }
+        text_append(out, digits, (size_t)length);
+    }
+}
+
+void change_time_interval_text(Text *out, const ChangeInterval *interval)
+{
+    const int32_t parts[] = {interval->years, interval->months, interval->days, interval->hours,
+                             interval->minutes};
+    static const char *const BEFORE[] = {"P", "Y", "M", "DT", "H"};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+        text_add(out, BEFORE[i]);
+        change_json_number(out, parts[i]);
+    }
+    text_add_char(out, 'M');
+    add_seconds(out, interval->seconds_us);
+    text_add_char(out, 'S');
+}
+
+static void add_two(Text *out, int64_t number_of)
+{
+    char two[] = {(char)('0' + number_of / 10), (char)('0' + number_of % 10)};
+    text_append(out, two, sizeof(two));
+}
+
+void change_time_date_text(Text *out, int64_t days)
+{
+    days += 719468;
+    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
+    int64_t of_era = days - era * 146097;
+    int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * year + year / 4 - year / 100);
+    int64_t part = (5 * of_year + 2) / 153;
+    int64_t day = of_year - (153 * part + 2) / 5 + 1;
+    int64_t month = part + (part < 10 ? 3 : -9);
+    year += era * 400 + (month <= 2);
+    if (year < 0 || year > 9999) {
+        text_add_char(out, year < 0 ? '-' : '+');
+        year = year < 0 ? -year : year;
+    }
+    for (int64_t least = 1000; least > 1 && year < least; least /= 10) {
+        text_add_char(out, '0');
+    }
+    change_json_number(out, year);
+    text_add_char(out, '-');
+    add_two(out, month);
+    text_add_char(out, '-');
+    add_two(out, day);
+}
+
+void change_time_clock_text(Text *out, int64_t us, int digits)
+{
+    int64_t seconds = us / 1000000;
+    add_two(out, seconds / 3600);
+    text_add_char(out, ':');
+    add_two(out, seconds / 60 % 60);
+    text_add_char(out, ':');
+    add_two(out, seconds % 60);
+    int64_t fraction = us % 1000000;
+    if (fraction == 0 && digits == CHANGE_DIGITS_NEEDED) {
+        return;
+    }
+    char text[7] = {'.'};
+    for (int i = 6; i > 0; i--, fraction /= 10) {
+        text[i] = (char)('0' + fraction % 10);
+    }
+    int length = digits == CHANGE_DIGITS_NEEDED ? 7 : digits + 1;
+    while (digits == CHANGE_DIGITS_NEEDED && text[length - 1] == '0') {
+        length--;
+    }
+    text_append(out, text, (size_t)length);
+}

@@ -1,0 +1,594 @@
+#include "change/change_type.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "change/change_json.h"
+
+/* OIDs of pg_type.dat that never change. */
+enum {
+    OID_BOOL = 16,
+    OID_BYTEA = 17,
+    OID_CHAR = 18,
+    OID_NAME = 19,
+    OID_INT8 = 20,
+    OID_INT2 = 21,
+    OID_INT2VECTOR = 22,
+    OID_INT4 = 23,
+    OID_TEXT = 25,
+    OID_OID = 26,
+    OID_OIDVECTOR = 30,
+    OID_JSON = 114,
+    OID_XML = 142,
+    OID_POINT = 600,
+    OID_LSEG = 601,
+    OID_PATH = 602,
+    OID_BOX = 603,
+    OID_POLYGON = 604,
+    OID_LINE = 628,
+    OID_CIDR = 650,
+    OID_FLOAT4 = 700,
+    OID_FLOAT8 = 701,
+    OID_MACADDR8 = 774,
+    OID_CIRCLE = 718,
+    OID_MONEY = 790,
+    OID_MACADDR = 829,
+    OID_INET = 869,
+    OID_BPCHAR = 1042,
+    OID_VARCHAR = 1043,
+    OID_DATE = 1082,
+    OID_TIME = 1083,
+    OID_TIMESTAMP = 1114,
+    OID_TIMESTAMPTZ = 1184,
+    OID_INTERVAL = 1186,
+    OID_TIMETZ = 1266,
+    OID_BIT = 1560,
+    OID_VARBIT = 1562,
+    OID_NUMERIC = 1700,
+    OID_REFCURSOR = 1790,
+    OID_UUID = 2950,
+    OID_TSVECTOR = 3614,
+    OID_JSONB = 3802,
+    OID_INT4RANGE = 3904,
+    OID_NUMRANGE = 3906,
+    OID_TSRANGE = 3908,
+    OID_TSTZRANGE = 3910,
+    OID_DATERANGE = 3912,
+    OID_INT8RANGE = 3926,
+};
+
+enum { VARLENA_HEADER = 4, BITS_ANY = 2147483647 };
+
+#define PLACEHOLDER        "__debezium_unavailable_value"
+#define PLACEHOLDER_BASE64 "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
+#define PLACEHOLDER_HEX    "5f5f646562657a69756d5f756e617661696c61626c655f76616c7565"
+#define PLACEHOLDER_UUID   "b68a35a7-17ad-35b3-af2a-ae46edb4545a"
+
+#define NAMED(name)        ",\"name\":\"" name "\",\"version\":1"
+
+typedef struct Simple {
+    uint32_t oid;
+    ChangeShape shape;
+    const char *type; /* of Connect */
+    const char *tail;
+    const char *zero;
+    bool placeholder; /* an unchanged value has one */
+} Simple;
+
+/* What is the same in all modes. */
+static const Simple SIMPLE[] = {
+    {OID_BOOL, SHAPE_BOOLEAN, "boolean", "", "false", false},
+    {OID_INT2, SHAPE_WHOLE, "int16", "", "0", false},
+    {OID_INT4, SHAPE_WHOLE, "int32", "", "0", false},
+    {OID_INT8, SHAPE_WHOLE, "int64", "", "0", false},
+    {OID_OID, SHAPE_WHOLE, "int64", "", "0", false},
+    {OID_FLOAT4, SHAPE_FLOAT, "float", "", "0.0", false},
+    {OID_FLOAT8, SHAPE_FLOAT, "double", "", "0.0", false},
+    {OID_TEXT, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_VARCHAR, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_BPCHAR, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_CHAR, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_NAME, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_INET, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_CIDR, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_MACADDR, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_MACADDR8, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_INT4RANGE, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_INT8RANGE, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_NUMRANGE, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_TSRANGE, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_TSTZRANGE, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_DATERANGE, SHAPE_TEXT, "string", "", "\"\"", true},
+    {OID_UUID, SHAPE_TEXT, "string", NAMED("io.debezium.data.Uuid"), "\"\"", true},
+    {OID_JSON, SHAPE_TEXT, "string", NAMED("io.debezium.data.Json"), "\"\"", true},
+    {OID_JSONB, SHAPE_TEXT, "string", NAMED("io.debezium.data.Json"), "\"\"", true},
+    {OID_XML, SHAPE_TEXT, "string", NAMED("io.debezium.data.Xml"), "\"\"", true},
+    {OID_TSVECTOR, SHAPE_TEXT, "string", NAMED("io.debezium.data.Tsvector"), "\"\"", true},
+    {OID_TIMESTAMPTZ, SHAPE_STAMP_ZONE, "string", NAMED("io.debezium.time.ZonedTimestamp"),
+     "\"1970-01-01T00:00:00Z\"", false},
+    {OID_TIMETZ, SHAPE_TIME_ZONE, "string", NAMED("io.debezium.time.ZonedTime"), "\"00:00:00Z\"",
+     false},
+};
+
+static void set(char **where, char *text)
+{
+    free(*where);
+    *where = text;
+}
+
+static char *type_head(const char *name)
+{
+    return x_format("\"type\":\"%s\"", name);
+}
+
+/* The schema's pieces and the zero, as constants. */
+static void describe(ChangeType *type, const char *connect, const char *tail, const char *zero)
+{
+    set(&type->head, type_head(connect));
+    set(&type->tail, x_strdup(tail));
+    set(&type->zero, x_strdup(zero));
+}
+
+static bool simple_type(ChangeType *type, uint32_t oid, int32_t modifier)
+{
+    for (size_t i = 0; i < sizeof(SIMPLE) / sizeof(*SIMPLE); i++) {
+        const Simple *simple = &SIMPLE[i];
+        if (simple->oid != oid) {
+            continue;
+        }
+        type->shape = simple->shape;
+        describe(type, simple->type, simple->tail, simple->zero);
+        if (simple->placeholder) {
+            type->unchanged = x_strdup("\"" PLACEHOLDER "\"");
+        }
+        type->single = oid == OID_FLOAT4;
+        type->digits = modifier >= 0 ? modifier : 6;
+        type->low = oid == OID_INT2 ? INT16_MIN : oid == OID_INT4 ? INT32_MIN : INT64_MIN;
+        type->high = oid == OID_INT2 ? INT16_MAX : oid == OID_INT4 ? INT32_MAX : INT64_MAX;
+        if (oid == OID_OID) {
+            type->low = 0;
+            type->high = UINT32_MAX;
+        }
+        return true;
+    }
+    return false;
+}
+
+static void numeric_type(ChangeType *type, int32_t modifier)
+{
+    if (type->modes->decimal == DECIMAL_STRING) {
+        type->shape = SHAPE_DECIMAL_TEXT;
+        type->scale = modifier < VARLENA_HEADER ? 0 : (modifier - VARLENA_HEADER) & 0xFFFF;
+        type->scaled = modifier >= VARLENA_HEADER;
+        describe(type, "string", "", "");
+        set(&type->zero, x_format("\"0%s%0*d\"", type->scale > 0 ? "." : "", type->scale, 0));
+        if (type->scale == 0) {
+            set(&type->zero, x_strdup("\"0\""));
+        }
+        return;
+    }
+    if (type->modes->decimal == DECIMAL_DOUBLE) {
+        type->shape = SHAPE_DECIMAL_DOUBLE;
+        describe(type, "double", "", "0.0");
+        return;
+    }
+    if (modifier < VARLENA_HEADER) {
+        type->shape = SHAPE_DECIMAL_ANY;
+        describe(
+            type, "struct",
+            NAMED("io.debezium.data.VariableScaleDecimal") ",\"doc\":\"Variable scaled decimal\"",
+            "{\"scale\":0,\"value\":\"AA==\"}");
+        set(&type->head, x_strdup("\"type\":\"struct\",\"fields\":["
+                                  "{\"type\":\"int32\",\"optional\":false,\"field\":\"scale\"},"
+                                  "{\"type\":\"bytes\",\"optional\":false,\"field\":\"value\"}]"));
+        return;
+    }
+    type->shape = SHAPE_DECIMAL;
+    type->scale = (modifier - VARLENA_HEADER) & 0xFFFF; /* Debezium's, of a negative one, too */
+    describe(type, "bytes", "", "\"AA==\"");
+    set(&type->tail,
+        x_format(NAMED("org.apache.kafka.connect.data.Decimal") ",\"parameters\":{\"scale\":\"%d\","
+                                                                "\"connect.decimal.precision\":"
+                                                                "\"%d\"}",
+                 type->scale, (modifier - VARLENA_HEADER) >> 16 & 0xFFFF));
+}
+
+static void money_type(ChangeType *type)
+{
+    switch (type->modes->decimal) {
+    case DECIMAL_PRECISE:
+        type->shape = SHAPE_MONEY;
+        type->scale = 2;
+        describe(type, "bytes",
+                 NAMED("org.apache.kafka.connect.data.Decimal") ",\"parameters\":{\"scale\":\"2\"}",
+                 "\"AA==\"");
+        return;
+    case DECIMAL_STRING:
+        type->shape = SHAPE_MONEY_TEXT;
+        describe(type, "string", "", "\"0.00\"");
+        return;
+    case DECIMAL_DOUBLE:
+        type->shape = SHAPE_MONEY_DOUBLE;
+        describe(type, "double", "", "0.0");
+        return;
+    }
+}
+
+static void binary_type(ChangeType *type, ChangeShape shape)
+{
+    static const char *const UNCHANGED[] = {
+        "\"" PLACEHOLDER_BASE64 "\"", "\"" PLACEHOLDER_BASE64 "\"", "\"" PLACEHOLDER_BASE64 "\"",
+        "\"" PLACEHOLDER_HEX "\""};
+    type->shape = shape;
+    describe(type, type->modes->binary == BINARY_BYTES ? "bytes" : "string", "", "\"\"");
+    set(&type->unchanged, x_strdup(UNCHANGED[type->modes->binary]));
+}
+
+static void bits_type(ChangeType *type, uint32_t oid, int32_t modifier)
+{
+    int32_t length = modifier > 0 ? modifier : oid == OID_BIT ? 1 : BITS_ANY;
+    if (length == 1) {
+        type->shape = SHAPE_BIT;
+        describe(type, "boolean", "", "false");
+        return;
+    }
+    type->shape = SHAPE_BITS;
+    describe(type, "bytes", "", "\"\"");
+    set(&type->tail,
+        x_format(NAMED("io.debezium.data.Bits") ",\"parameters\":{\"length\":\"%d\"}", length));
+}
+
+typedef struct Temporal {
+    ChangeUnit unit;
+    const char *type;
+    const char *name;
+} Temporal;
+
+static void temporal_type(ChangeType *type, ChangeShape shape, const Temporal *temporal,
+                          const char *zero)
+{
+    type->shape = shape;
+    type->unit = temporal->unit;
+    describe(type, temporal->type, "", temporal->unit == UNIT_TEXT ? zero : "0");
+    set(&type->tail, x_format(",\"name\":\"%s\",\"version\":1", temporal->name));
+}
+
+static void date_type(ChangeType *type)
+{
+    static const Temporal DAYS = {UNIT_DAYS, "int32", "io.debezium.time.Date"};
+    static const Temporal CONNECT = {UNIT_DAYS, "int32", "org.apache.kafka.connect.data.Date"};
+    static const Temporal ISO = {UNIT_TEXT, "string", "io.debezium.time.IsoDate"};
+    ChangeTime mode = type->modes->time;
+    temporal_type(type, SHAPE_DATE,
+                  mode == TIME_CONNECT     ? &CONNECT
+                  : mode == TIME_ISOSTRING ? &ISO
+                                           : &DAYS,
+                  "\"1970-01-01Z\"");
+}
+
+static void time_type(ChangeType *type, int32_t modifier)
+{
+    static const Temporal MS = {UNIT_MS, "int32", "io.debezium.time.Time"};
+    static const Temporal US = {UNIT_US, "int64", "io.debezium.time.MicroTime"};
+    static const Temporal BY_MODE[] = {
+        [TIME_ADAPTIVE_TIME_MICROSECONDS] = {UNIT_US, "int64", "io.debezium.time.MicroTime"},
+        [TIME_CONNECT] = {UNIT_MS, "int32", "org.apache.kafka.connect.data.Time"},
+        [TIME_ISOSTRING] = {UNIT_TEXT, "string", "io.debezium.time.IsoTime"},
+        [TIME_MICROSECONDS] = {UNIT_US, "int64", "io.debezium.time.MicroTime"},
+        [TIME_NANOSECONDS] = {UNIT_NS, "int64", "io.debezium.time.NanoTime"},
+    };
+    bool coarse = modifier >= 0 && modifier <= 3;
+    temporal_type(type, SHAPE_TIME,
+                  type->modes->time != TIME_ADAPTIVE ? &BY_MODE[type->modes->time]
+                  : coarse                           ? &MS
+                                                     : &US,
+                  "\"00:00:00Z\"");
+}
+
+static void stamp_type(ChangeType *type, int32_t modifier)
+{
+    static const Temporal MS = {UNIT_MS, "int64", "io.debezium.time.Timestamp"};
+    static const Temporal US = {UNIT_US, "int64", "io.debezium.time.MicroTimestamp"};
+    static const Temporal BY_MODE[] = {
+        [TIME_CONNECT] = {UNIT_MS, "int64", "org.apache.kafka.connect.data.Timestamp"},
+        [TIME_ISOSTRING] = {UNIT_TEXT, "string", "io.debezium.time.IsoTimestamp"},
+        [TIME_MICROSECONDS] = {UNIT_US, "int64", "io.debezium.time.MicroTimestamp"},
+        [TIME_NANOSECONDS] = {UNIT_NS, "int64", "io.debezium.time.NanoTimestamp"},
+    };
+    bool coarse = modifier >= 0 && modifier <= 3;
+    temporal_type(type, SHAPE_STAMP,
+                  type->modes->time > TIME_ADAPTIVE_TIME_MICROSECONDS ? &BY_MODE[type->modes->time]
+                  : coarse                                            ? &MS
+                                                                      : &US,
+                  "\"1970-01-01T00:00:00Z\"");
+}
+
+static void interval_type(ChangeType *type)
+{
+    type->shape = SHAPE_INTERVAL;
+    if (type->modes->interval == INTERVAL_STRING) {
+        describe(type, "string", NAMED("io.debezium.time.Interval"), "\"P0Y0M0DT0H0M0S\"");
+    } else {
+        describe(type, "int64", NAMED("io.debezium.time.MicroDuration"), "0");
+    }
+}
+
+static void hstore_type(ChangeType *type)
+{
+    type->shape = SHAPE_HSTORE;
+    if (type->modes->hstore == HSTORE_MAP) {
+        describe(type, "map", "", "{}");
+        set(&type->head,
+            x_strdup("\"type\":\"map\",\"keys\":{\"type\":\"string\",\"optional\":false},"
+                     "\"values\":{\"type\":\"string\",\"optional\":true}"));
+        set(&type->unchanged, x_strdup("{\"" PLACEHOLDER "\":\"" PLACEHOLDER "\"}"));
+        return;
+    }
+    describe(type, "string", NAMED("io.debezium.data.Json"), "\"{}\"");
+    set(&type->unchanged, x_strdup("\"{\\\"" PLACEHOLDER "\\\":\\\"" PLACEHOLDER "\\\"}\""));
+}
+
+static void point_type(ChangeType *type)
+{
+    type->shape = SHAPE_POINT;
+    describe(type, "struct",
+             NAMED("io.debezium.data.geometry.Point") ",\"doc\":\"Geometry (POINT)\"",
+             "{\"x\":0.0,\"y\":0.0,\"wkb\":\"AQEAAAAAAAAAAAAAAAAAAAAAAAAA\",\"srid\":null}");
+    set(&type->head, x_strdup("\"type\":\"struct\",\"fields\":["
+                              "{\"type\":\"double\",\"optional\":false,\"field\":\"x\"},"
+                              "{\"type\":\"double\",\"optional\":false,\"field\":\"y\"},"
+                              "{\"type\":\"bytes\",\"optional\":true,\"field\":\"wkb\"},"
+                              "{\"type\":\"int32\",\"optional\":true,\"field\":\"srid\"}]"));
+}
+
+/* A string of a type with a name of its own, or none. */
+static void string_type(ChangeType *type, const char *tail)
+{
+    type->shape = SHAPE_TEXT;
+    describe(type, "string", tail, "\"\"");
+    set(&type->unchanged, x_strdup("\"" PLACEHOLDER "\""));
+}
+
+static bool is_geometric(uint32_t oid)
+{
+    return (oid >= OID_LSEG && oid <= OID_POLYGON) || oid == OID_LINE || oid == OID_CIRCLE;
+}
+
+static bool unknown_type(ChangeType *type, uint32_t oid)
+{
+    switch (type->modes->unknown) {
+    case UNKNOWN_OMIT:
+        return false;
+    case UNKNOWN_TEXT:
+        string_type(type, "");
+        return true;
+    case UNKNOWN_BYTES:
+        binary_type(type, is_geometric(oid) ? SHAPE_OPAQUE_SHAPE : SHAPE_OPAQUE);
+        return true;
+    }
+    return false;
+}
+
+static void enum_type(ChangeType *type, const ChangeTypeFacts *facts)
+{
+    string_type(type, "");
+    AUTO_BUFFER tail = TEXT_EMPTY;
+    text_add(&tail, NAMED("io.debezium.data.Enum") ",\"parameters\":{\"allowed\":");
+    (void)change_json_string(&tail, slice_of(facts->labels != NULL ? facts->labels : ""));
+    text_add(&tail, "}");
+    set(&type->tail, x_strdup(text_string(&tail)));
+}
+
+static bool type_of_extension(ChangeType *type, const ChangeTypeFacts *facts)
+{
+    if (strcmp(facts->name, "hstore") == 0) {
+        hstore_type(type);
+    } else if (strcmp(facts->name, "citext") == 0 || strcmp(facts->name, "isbn") == 0) {
+        string_type(type, "");
+    } else if (strcmp(facts->name, "ltree") == 0) {
+        string_type(type, NAMED("io.debezium.data.Ltree"));
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool builtin_type(ChangeType *type, uint32_t oid, int32_t modifier)
+{
+    switch (oid) {
+    case OID_NUMERIC:
+        numeric_type(type, modifier);
+        return true;
+    case OID_MONEY:
+        money_type(type);
+        return true;
+    case OID_BYTEA:
+        binary_type(type, SHAPE_BYTES);
+        return true;
+    case OID_BIT:
+    case OID_VARBIT:
+        bits_type(type, oid, modifier);
+        return true;
+    case OID_DATE:
+        date_type(type);
+        return true;
+    case OID_TIME:
+        time_type(type, modifier);
+        return true;
+    case OID_TIMESTAMP:
+        stamp_type(type, modifier);
+        return true;
+    case OID_INTERVAL:
+        interval_type(type);
+        return true;
+    case OID_POINT:
+        point_type(type);
+        return true;
+    case OID_OIDVECTOR:
+    case OID_INT2VECTOR:
+        type->shape = SHAPE_VECTOR;
+        describe(type, "array", "", "[]");
+        set(&type->head,
+            x_format("\"type\":\"array\",\"items\":{\"type\":\"%s\",\"optional\":false}",
+                     oid == OID_OIDVECTOR ? "int64" : "int16"));
+        return true;
+    default:
+        return simple_type(type, oid, modifier);
+    }
+}
+
+/* Elements of which Debezium has no arrays, whatever include.unknown.datatypes says. */
+static bool has_no_arrays(uint32_t element)
+{
+    switch (element) {
+    case OID_MONEY:
+    case OID_NAME:
+    case OID_INTERVAL:
+    case OID_VARBIT:
+    case OID_XML:
+    case OID_POINT:
+    case OID_REFCURSOR:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void array_unchanged(ChangeType *type, uint32_t element)
+{
+    switch (element) {
+    case OID_TEXT:
+    case OID_VARCHAR:
+    case OID_BPCHAR:
+    case OID_JSON:
+    case OID_JSONB:
+    case OID_BYTEA:
+        type->unchanged = x_format("[%s]", type->element->unchanged);
+        return;
+    case OID_UUID:
+        type->unchanged = x_strdup("[\"" PLACEHOLDER_UUID "\"]");
+        return;
+    case OID_INT4:
+    case OID_INT8:
+    case OID_DATE: {
+        AUTO_BUFFER list = TEXT_EMPTY;
+        static const char text[] = PLACEHOLDER;
+        for (size_t i = 0; text[i] != '\0'; i++) {
+            text_printf(&list, "%c%d", i == 0 ? '[' : ',', text[i]);
+        }
+        text_add(&list, "]");
+        type->unchanged = x_strdup(text_string(&list));
+        return;
+    }
+    default:
+        return;
+    }
+}
+
+/* What each element is; a domain's is as unknown as any. NULL: none. */
+static ChangeType *element_type(const ChangeType *type, const ChangeCatalog *catalog,
+                                const ChangeTypeFacts *facts, int32_t modifier)
+{
+    if (facts->kind != 'd') {
+        return change_type_new(catalog, type->modes, facts->oid, modifier);
+    }
+    ChangeType *element = x_calloc(1, sizeof(*element));
+    element->modes = type->modes;
+    if (!unknown_type(element, 0)) {
+        change_type_free(&element);
+    }
+    return element;
+}
+
+static bool array_type(ChangeType *type, const ChangeCatalog *catalog, uint32_t element,
+                       int32_t modifier)
+{
+    const ChangeTypeFacts *facts = change_catalog_type(catalog, element);
+    if (element == OID_BIT) {
+        bits_type(type, element, modifier);
+        type->shape = SHAPE_NEVER;
+        return true;
+    }
+    if (facts == NULL || has_no_arrays(element)) {
+        return type->modes->unknown == UNKNOWN_TEXT && unknown_type(type, 0);
+    }
+    type->element = element_type(type, catalog, facts, modifier);
+    if (type->element == NULL) {
+        return false;
+    }
+    type->element->in_array = true;
+    type->shape = SHAPE_ARRAY;
+    type->delimiter = facts->delimiter;
+    type->element_required = facts->kind == 'e' || facts->kind == 'd' || element == OID_TSVECTOR ||
+                             type->element->shape == SHAPE_OPAQUE ||
+                             type->element->shape == SHAPE_OPAQUE_SHAPE;
+    AUTO_BUFFER head = TEXT_EMPTY;
+    text_add(&head, "\"type\":\"array\",\"items\":");
+    change_type_schema(type->element, !type->element_required, NULL, NULL, &head);
+    describe(type, "array", "", "[]");
+    set(&type->head, x_strdup(text_string(&head)));
+    array_unchanged(type, element);
+    return true;
+}
+
+static bool resolve(ChangeType *type, const ChangeCatalog *catalog, uint32_t oid, int32_t modifier)
+{
+    const ChangeTypeFacts *facts = change_catalog_type(catalog, oid);
+    while (facts != NULL && facts->kind == 'd') {
+        modifier = modifier >= 0 ? modifier : facts->modifier;
+        oid = facts->base;
+        facts = change_catalog_type(catalog, oid);
+    }
+    if (builtin_type(type, oid, modifier)) {
+        return true;
+    }
+    if (facts != NULL && facts->kind == 'e') {
+        enum_type(type, facts);
+        return true;
+    }
+    if (facts != NULL && facts->element != 0) {
+        return array_type(type, catalog, facts->element, modifier);
+    }
+    return (facts != NULL && type_of_extension(type, facts)) || unknown_type(type, oid);
+}
+
+ChangeType *change_type_new(const ChangeCatalog *catalog, const ChangeModes *modes, uint32_t oid,
+                            int32_t modifier)
+{
+    ChangeType *type = x_calloc(1, sizeof(*type));
+    type->modes = modes;
+    if (!resolve(type, catalog, oid, modifier)) {
+        change_type_free(&type);
+    }
+    return type;
+}
+
+void change_type_free(ChangeType **type)
+{
+    ChangeType *old = *type;
+    *type = NULL;
+    if (old != NULL) {
+        change_type_free(&old->element);
+        free(old->head);
+        free(old->tail);
+        free(old->zero);
+        free(old->unchanged);
+        free(old);
+    }
+}
+
+void change_type_schema(const ChangeType *type, bool optional, const char *fallback,
+                        const char *field, Text *out)
+{
+    text_printf(out, "{%s,\"optional\":%s%s", type->head, optional ? "true" : "false", type->tail);
+    if (fallback != NULL) {
+        text_add(out, ",\"default\":");
+        text_add(out, fallback);
+    }
+    if (field != NULL) {
+        text_add(out, ",\"field\":");
+        text_add(out, field);
+    }
+    text_add(out, "}");
+}

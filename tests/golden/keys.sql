@@ -1,0 +1,45 @@
+-- subject keys on default schemas
+CREATE TABLE keys.two (b text, a int, c text, PRIMARY KEY (a, b));
+CREATE TABLE keys.none (a int, b text);
+CREATE TABLE keys.uniq (a int, b text NOT NULL UNIQUE, c int);
+CREATE TABLE keys.uniq_null (a int UNIQUE, b text);
+CREATE TABLE keys.uniq_two (a int NOT NULL, b int NOT NULL, c int NOT NULL UNIQUE, UNIQUE (b, a));
+CREATE TABLE keys.expr (a int, b text);
+CREATE UNIQUE INDEX expr_index ON keys.expr (lower(b));
+CREATE TABLE keys.expr_two (a int NOT NULL, b text, c int NOT NULL);
+CREATE UNIQUE INDEX two_a ON keys.expr_two (lower(b));
+CREATE UNIQUE INDEX two_b ON keys.expr_two (c);
+CREATE TABLE keys.partial (a int, b text);
+CREATE UNIQUE INDEX partial_index ON keys.partial (a) WHERE a > 0;
+CREATE TABLE keys.types (u uuid, n numeric(6,2), v numeric, d date, ts timestamp, tz timestamptz, b bytea, f float8, x text, PRIMARY KEY (u, n, v, d, ts, tz, b, f, x));
+CREATE TABLE keys.serial (id serial PRIMARY KEY, t text);
+CREATE TABLE keys.ident (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, t text);
+CREATE TABLE keys.gen (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), t text);
+CREATE TABLE keys.lit (id int PRIMARY KEY DEFAULT 7, t text);
+ALTER TABLE keys.none REPLICA IDENTITY FULL;
+-- from here
+INSERT INTO keys.two VALUES ('x', 1, 'c');
+UPDATE keys.two SET c = 'd';
+UPDATE keys.two SET a = 2;
+UPDATE keys.two SET b = E'q"\\ \t\x01 😀';
+DELETE FROM keys.two;
+INSERT INTO keys.none VALUES (1, 'x');
+UPDATE keys.none SET b = 'y';
+DELETE FROM keys.none;
+INSERT INTO keys.uniq VALUES (1, 'x', 2);
+INSERT INTO keys.uniq_null VALUES (1, 'x'), (NULL, 'y');
+INSERT INTO keys.uniq_two VALUES (1, 2, 3);
+INSERT INTO keys.expr VALUES (1, 'x');
+INSERT INTO keys.expr_two VALUES (1, 'x', 2);
+INSERT INTO keys.partial VALUES (1, 'x');
+INSERT INTO keys.types VALUES ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 1.20, 3.50, '2020-01-02', '2020-01-02 03:04:05.6', '2020-01-02 03:04:05.6+00', '\x01ff', 1.5, 'x');
+UPDATE keys.types SET x = 'y';
+INSERT INTO keys.serial (t) VALUES ('x');
+INSERT INTO keys.ident (t) VALUES ('x');
+INSERT INTO keys.gen VALUES ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'x');
+INSERT INTO keys.lit (t) VALUES ('x');
+UPDATE keys.lit SET id = 8;
+DELETE FROM keys.lit;
+ALTER TABLE keys.lit DROP CONSTRAINT lit_pkey, ADD PRIMARY KEY (t);
+-- catalog
+INSERT INTO keys.lit VALUES (9, 'z');
