@@ -7,12 +7,14 @@
 #include "pg/result.h"
 
 /* Each limit, how many sessions there are, and how many look like ours. Everybody may see the
- * sessions of all (pg_stat_activity: pid, database, user and application name). Walsenders have a
- * limit of their own, and are among the conditions of the slot. */
+ * sessions of all (pg_stat_activity: pid, database, user and application name). None of these
+ * limits counts walsenders: they have one of their own, which is among the conditions of the slot.
+ */
 static const char LIMITS[] =
     "WITH s AS (SELECT datid, usesysid, starts_with(application_name, $1) OR application_name ="
     " current_setting('application_name') AS ours FROM pg_catalog.pg_stat_activity"
-    " WHERE datid IS NOT NULL AND usesysid IS NOT NULL AND pid <> pg_backend_pid())"
+    " WHERE datid IS NOT NULL AND usesysid IS NOT NULL AND pid <> pg_backend_pid()"
+    " AND pid NOT IN (SELECT w.pid FROM pg_catalog.pg_stat_get_wal_senders() w))"
     " SELECT 'max_connections of the server', current_setting('max_connections')::int"
     " - current_setting('superuser_reserved_connections')::int"
     " - coalesce(current_setting('reserved_connections', true)::int, 0), (SELECT count(*) FROM s), "

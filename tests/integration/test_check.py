@@ -6,6 +6,7 @@ import time
 
 import psycopg2
 import pytest
+from psycopg2.extras import LogicalReplicationConnection
 
 from conftest import soak
 from support.common import at_pace, eventually
@@ -361,8 +362,11 @@ def test_connections_that_the_database_will_not_give_are_counted(relay, kafka, d
             held.append(database.connect())
     for _ in range(3):   # for check, and what it looks at beside that
         held.pop().close()
+    senders = [psycopg2.connect(database.dsn(RELAY), connection_factory=LogicalReplicationConnection) for _ in range(5)]   # no limit counts them
     said = eventually(lambda: outboxd("check", "-c", one.config_path, expect=0).stdout, what="check")
     assert "needs" not in said, said
+    for sender in senders:
+        sender.close()
     one.stop()
     held += [database.connect() for _ in range(3 + needed - 1)]
     said = outboxd("check", "-c", one.config_path).stdout
