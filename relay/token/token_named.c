@@ -48,6 +48,20 @@ static size_t value_end(Slice said, size_t at, char quote)
     return at;
 }
 
+/* Of a value in JSON in JSON: the quote behind one backslash. Each level doubles those of the value
+ * itself: behind three the quote is a part of it, behind five a backslash is the last of it. */
+static size_t escaped_end(Slice said, size_t at, char quote)
+{
+    size_t backslashes = 0;
+    for (; at < said.length; at++) {
+        if (said.data[at] == quote && backslashes % 4 == 1) {
+            return at - 1;
+        }
+        backslashes = said.data[at] == '\\' ? backslashes + 1 : 0;
+    }
+    return said.length;
+}
+
 static bool word_is(Slice said, TokenRange word, const char *const *words, size_t count, bool ends)
 {
     size_t length = word.end - word.begin;
@@ -77,12 +91,7 @@ static bool take_value(Slice said, size_t at, TokenRange *ret_secret)
     at += escaped;
     char quote = is_quote(said_at(said, at)) ? said_at(said, at) : '\0';
     at += quote != '\0';
-    size_t end = value_end(said, at, quote);
-    if (escaped) { /* ends with the same two */
-        const char two[] = {'\\', quote, '\0'};
-        const char *last = memmem(said.data + at, said.length - at, two, 2);
-        end = last != NULL ? (size_t)(last - said.data) : said.length;
-    }
+    size_t end = escaped ? escaped_end(said, at, quote) : value_end(said, at, quote);
     *ret_secret = (TokenRange){at, end};
     return ret_secret->end > at;
 }
