@@ -207,10 +207,25 @@ Change change_of_pipeline(const PipelineConfig *from, const PipelineConfig *to, 
 
 /* What is taken over. */
 
+/* With a token command that comes or goes, the way to log in is another one as a whole. */
+static void change_keep_login(const Config *from, Config *to, Text *names)
+{
+    static const char *const PATHS[] = {"kafka.brokers", "kafka.properties"};
+    for (size_t i = 0; i < sizeof(PATHS) / sizeof(PATHS[0]); i++) {
+        const Option *option = option_find(SCOPE_CONFIG, PATHS[i]);
+        if (!option_is_equal(option, from, to)) {
+            change_name(option, names);
+            option_copy(option, to, from);
+        }
+    }
+    list_copy(&to->kafka.written, &from->kafka.written);
+}
+
 void change_keep_fixed(const Config *from, Config *to, Text *names)
 {
     size_t count;
     const Option *options = options_all(&count);
+    bool login = (*from->kafka.oauth_command == '\0') != (*to->kafka.oauth_command == '\0');
     for (size_t i = 0; i < count; i++) {
         const Option *option = &options[i];
         if (option->scope == SCOPE_CONFIG && (option->flags & OPTION_FIXED) != 0 &&
@@ -218,6 +233,9 @@ void change_keep_fixed(const Config *from, Config *to, Text *names)
             change_name(option, names);
             option_copy(option, to, from);
         }
+    }
+    if (login) {
+        change_keep_login(from, to, names);
     }
 }
 

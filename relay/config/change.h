@@ -24,7 +24,8 @@ Change change_of_config(const Config *from, const Config *to, const char *prefix
 Change change_of_pipeline(const PipelineConfig *from, const PipelineConfig *to, Text *names);
 
 /** Gives `to` the values of `from` that no reload changes, and appends the names of those that
- * differed. */
+ * differed. Brokers and properties are among them when kafka.oauth_command comes or goes: a client
+ * would log in by the new properties, and without the token that they speak of. */
 void change_keep_fixed(const Config *from, Config *to, Text *names);
 
 /** Gives `to`, on the loop's thread, the values of `from` that change while a pipeline goes on. The

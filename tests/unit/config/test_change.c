@@ -21,6 +21,7 @@ static void pair_begin(Pair *pair, const char *from, const char *to)
 {
     loading_begin(&pair->a);
     loading_begin(&pair->b);
+    loading_write(&pair->a, "secret", "hush");
     loading_run(&pair->a, from, NULL, NULL);
     loading_run(&pair->b, to, NULL, NULL);
     pair->from = loading_config(&pair->a);
@@ -146,6 +147,41 @@ Test(change, what_needs_a_restart_keeps_its_value_and_is_named)
     cr_assert_str_eq(text_string(&names), "monitor.listen");
     cr_assert_str_eq(pair.to->monitor.listen, "127.0.0.1:1");
     cr_assert_eq(pair.to->monitor.interval_ms, 1000, "all else is new");
+    pair_end(&pair);
+}
+
+/* The same properties with a token, and without. */
+#define TOKEN_BY(command, brokers, more)                                                           \
+    "database: { dsn = \"host=db\"; };\nkafka: { " command "brokers = \"" brokers                  \
+    "\"; properties = [\"security.protocol=sasl_plaintext\", " more "]; };\n" PIPELINE
+#define COMMAND "oauth_command = \"/bin/print\"; "
+
+Test(change, with_a_token_command_that_comes_brokers_and_properties_wait_too)
+{
+    Pair pair;
+    AUTO_BUFFER names = TEXT_EMPTY;
+    pair_begin(&pair,
+               TOKEN_BY("", "a:1",
+                        "\"sasl.mechanisms=PLAIN\", \"sasl.username=u\","
+                        "\"sasl.password=${file:secret}\""),
+               TOKEN_BY(COMMAND, "b:1", "\"sasl.mechanisms=OAUTHBEARER\""));
+    change_keep_fixed(pair.from, pair.to, &names);
+    cr_assert_str_eq(text_string(&names), "kafka.oauth_command kafka.brokers kafka.properties");
+    cr_assert_eq(change_of_config(pair.from, pair.to, "kafka.", NULL), CHANGE_NONE);
+    cr_assert_eq(pair.to->kafka.written.count, 1);
+    pair_end(&pair);
+}
+
+Test(change, another_token_command_holds_nothing_else_back)
+{
+    Pair pair;
+    AUTO_BUFFER names = TEXT_EMPTY;
+    pair_begin(
+        &pair, TOKEN_BY(COMMAND, "a:1", "\"sasl.mechanisms=OAUTHBEARER\""),
+        TOKEN_BY("oauth_command = \"/bin/other\"; ", "b:1", "\"sasl.mechanisms=OAUTHBEARER\""));
+    change_keep_fixed(pair.from, pair.to, &names);
+    cr_assert_str_eq(text_string(&names), "kafka.oauth_command");
+    cr_assert_str_eq(pair.to->kafka.brokers, "b:1");
     pair_end(&pair);
 }
 
