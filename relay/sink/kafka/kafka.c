@@ -105,6 +105,19 @@ static void on_configure(void *arg, rd_kafka_conf_t *conf)
     kafka_credentials_configure(((KafkaSink *)arg)->login->credentials, conf);
 }
 
+/* No broker answers. A producer that is to be replaced waits for nothing then. */
+static void on_unanswered(void *arg)
+{
+    KafkaSink *kafka = arg;
+    if (kafka->login->renewed) {
+        AUTO_ERROR err = {0};
+        error_set(&err, CODE_KAFKA_UNREACHABLE,
+                  "no Kafka broker answers, and the certificate files, kafka.brokers or "
+                  "kafka.properties have changed; the relay connects again with the new ones");
+        kafka_producer_lose(kafka->producer, &err);
+    }
+}
+
 /* What is out comes back first, so that nothing is sent twice; without a broker it does not. */
 static void on_outdated(void *arg)
 {
@@ -114,11 +127,7 @@ static void on_outdated(void *arg)
     }
     kafka->login->renewed = true;
     if (!kafka_health_answers(kafka->health)) {
-        AUTO_ERROR err = {0};
-        error_set(&err, CODE_KAFKA_TLS,
-                  "the certificate files, or kafka.brokers and kafka.properties, have changed; the "
-                  "relay connects again with the new ones");
-        kafka_producer_lose(kafka->producer, &err);
+        on_unanswered(kafka);
         return;
     }
     kafka_producer_later(kafka->producer);
@@ -442,7 +451,8 @@ static void kafka_make_parts(KafkaSink *kafka, const SinkOptions *options)
                                                           .lookup = kafka->lookup,
                                                           .events = events,
                                                           .arg = kafka,
-                                                          .came_back = on_came_back});
+                                                          .came_back = on_came_back,
+                                                          .unanswered = on_unanswered});
 }
 
 Status sink_kafka_new(const SinkOptions *options, Sink **ret_sink, Error *err)

@@ -129,6 +129,7 @@ static void tell_remedy(KafkaCredentials *credentials)
     const char *username = credentials->username;
     AUTO_TEXT text = NULL;
     if (*username == '\0') {
+        kafka_health_set_remedy(credentials->needs.health, NULL);
         return;
     }
     if (is_scram_of_old(credentials->config)) {
@@ -225,6 +226,7 @@ bool kafka_credentials_renew(KafkaCredentials *credentials)
                                : "other certificates for Kafka are used for new connections";
         credentials->files = files;
         credentials->settings = settings;
+        tell_remedy(credentials);
         log_write(LOG_INFO, credentials->pipeline, CODE_KAFKA_CREDENTIALS_RENEWED, LOG_NO_FIELDS,
                   "%s", what);
         credentials->needs.outdated(credentials->needs.arg);

@@ -123,7 +123,11 @@ static void delivery_unanswered(KafkaDelivery *delivery, rd_kafka_resp_err_t cod
         kafka_health_answers(health)) {
         return; /* connections that stand go on, and it is said */
     }
-    if (kafka_credentials_blamed(delivery->needs.credentials)) {
+    bool renewed = kafka_credentials_blamed(delivery->needs.credentials);
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        delivery->needs.unanswered(delivery->needs.arg);
+    }
+    if (renewed) {
         return; /* the next connection is made with others */
     }
     kafka_health_unreachable(health, code, &err);

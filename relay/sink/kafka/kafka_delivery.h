@@ -22,7 +22,8 @@ typedef struct KafkaDeliveryNeeds {
     KafkaLookup *lookup;
     const SinkEvents *events; /* settled goes there */
     void *arg;
-    void (*came_back)(void *arg); /* the records of a request did, and have settled */
+    void (*came_back)(void *arg);  /* the records of a request did, and have settled */
+    void (*unanswered)(void *arg); /* no broker answers any more */
 } KafkaDeliveryNeeds;
 
 KafkaDelivery *kafka_delivery_new(const SinkOptions *options, const KafkaDeliveryNeeds *needs);

@@ -128,7 +128,7 @@ const Error *kafka_health_login(const KafkaHealth *health)
 void kafka_health_set_remedy(KafkaHealth *health, const char *text)
 {
     free(health->remedy);
-    health->remedy = x_strdup(text);
+    health->remedy = text != NULL ? x_strdup(text) : NULL;
 }
 
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err)

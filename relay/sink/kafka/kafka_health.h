@@ -32,7 +32,7 @@ void kafka_health_note_reason(KafkaHealth *health, rd_kafka_resp_err_t code, con
 void kafka_health_note_login(KafkaHealth *health, const Error *err);
 /** Class ERROR_NONE: it has. */
 const Error *kafka_health_login(const KafkaHealth *health);
-/** What helps when a broker refuses the login; copied. */
+/** What helps when a broker refuses the login; copied. NULL: what the error itself says. */
 void kafka_health_set_remedy(KafkaHealth *health, const char *text);
 /** No broker answers: in *err why, as far as librdkafka has said. */
 void kafka_health_unreachable(const KafkaHealth *health, rd_kafka_resp_err_t code, Error *err);

@@ -178,11 +178,48 @@ Test(kafka_credentials, other_certificates_replace_a_producer_that_no_broker_ans
     write_to(certificate, "another");
     mock.sink->ops->renew(mock.sink);
     MOCK_WAIT(mock.lost == 1);
-    cr_assert_eq(mock.loss.code, CODE_KAFKA_TLS);
+    cr_assert_eq(mock.loss.code, CODE_KAFKA_UNREACHABLE);
     cr_assert_eq(mock.loss.class, ERROR_RETRY);
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
     mock.sink->ops->reopen(mock.sink); /* as the pipeline does */
     MOCK_WAIT(mock.reopened == 1);
     mock_send(2, "orders");
     MOCK_WAIT(mock.delivered == 2);
+}
+
+Test(kafka_credentials, a_producer_that_is_to_be_replaced_and_loses_its_brokers_is_not_waited_for)
+{
+    rd_kafka_mock_broker_set_rtt(mock.cluster, 1, 10000);
+    mock_send(2, "orders");
+    mock_add_property("linger.ms=7");
+    mock.sink->ops->renew(mock.sink);
+    mock_turn();
+    cr_assert_eq(mock.lost, 0, "what is out may come back yet");
+    rd_kafka_mock_broker_set_down(mock.cluster, 1);
+    MOCK_WAIT(mock.lost == 1);
+    cr_assert_eq(mock.loss.code, CODE_KAFKA_UNREACHABLE);
+    rd_kafka_mock_broker_set_rtt(mock.cluster, 1, 0);
+    rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    mock.sink->ops->reopen(mock.sink); /* as the pipeline does */
+    MOCK_WAIT(mock.reopened == 1);
+    cr_assert_str_eq(producer_has("linger.ms"), "7");
+    mock_send(2, "orders");
+    MOCK_WAIT(mock.delivered == 2);
+}
+
+Test(kafka_credentials, who_is_refused_is_named_as_the_configuration_says_now)
+{
+    KafkaHealth *health = ((KafkaSink *)mock.sink)->health;
+    const rd_kafka_resp_err_t refused = RD_KAFKA_RESP_ERR__AUTHENTICATION;
+    AUTO_ERROR before = {0};
+    AUTO_ERROR after = {0};
+    kafka_health_note_reason(health, refused, "refused");
+    kafka_health_unreachable(health, refused, &before);
+    cr_assert_not_null(strstr(error_remedy(&before), "'relay'"), "%s", error_remedy(&before));
+    mock.properties[0] = GIVEN("sasl.mechanisms=OAUTHBEARER");
+    mock.properties[1] = GIVEN("linger.ms=7");
+    mock.config.kafka.written.count = 0;
+    mock.sink->ops->renew(mock.sink);
+    kafka_health_unreachable(health, refused, &after);
+    cr_assert_null(strstr(error_remedy(&after), "'relay'"), "%s", error_remedy(&after));
 }
