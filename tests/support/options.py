@@ -35,9 +35,9 @@ effect and where each one comes from, with secrets masked. `outboxd check -c FIL
 - The program reads the configuration, and the files that it names, when it starts and at SIGHUP ([reload](run.md#reload)). The column *reload* says how a
   changed option takes effect at SIGHUP:
   - `live`: an option outside the pipelines takes effect immediately. An option of a pipeline takes effect between two batches, and the pipeline keeps its lock
-    and its connections. If the new value needs a column of the table that was not needed before, the pipeline ends and starts again.
-  - `pipeline`: the pipeline ends and starts again. For `name` of the program and for the options of `database`, these are all pipelines. For the options of
-    `kafka`, they are the pipelines that publish to Kafka.
+    and its connections. If the new value needs a column of the table that was not needed before, the pipeline ends and starts again. After a change in `kafka`,
+    a new Kafka client takes over when nothing is in flight.
+  - `pipeline`: the pipeline ends and starts again. For `name` of the program and for the options of `database`, these are all pipelines.
   - `restart`: the option keeps its value until you restart the program, and a log line names it.
   - A new password is used by the next connection. If only the password in `dsn` or `replication_dsn` changes, no pipeline ends.
 
