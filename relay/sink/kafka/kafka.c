@@ -123,6 +123,7 @@ static void on_outdated(void *arg)
 {
     KafkaSink *kafka = arg;
     if (kafka_producer_handle(kafka->producer) == NULL) {
+        kafka->login->renewed |= kafka_producer_is_closing(kafka->producer); /* the next has them */
         return;
     }
     kafka->login->renewed = true;

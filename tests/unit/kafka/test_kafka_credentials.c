@@ -223,3 +223,14 @@ Test(kafka_credentials, who_is_refused_is_named_as_the_configuration_says_now)
     kafka_health_unreachable(health, refused, &after);
     cr_assert_null(strstr(error_remedy(&after), "'relay'"), "%s", error_remedy(&after));
 }
+
+Test(kafka_credentials, what_is_refused_after_a_reload_while_a_producer_closes_is_tried_again)
+{
+    mock.sink->ops->reopen(mock.sink);
+    cr_assert_null(producer(), "it closes");
+    mock_add_property("security.protocol=ssl"); /* the authority in the file is none */
+    mock.sink->ops->renew(mock.sink);
+    MOCK_WAIT(mock.lost == 1);
+    cr_assert_eq(mock.loss.code, CODE_KAFKA_PROPERTY);
+    cr_assert_eq(mock.loss.class, ERROR_RETRY);
+}
