@@ -1,9 +1,10 @@
 /* SIGHUP: the configuration is read again, and what differs is applied.
  *
- * A file that `outboxd check --offline` would refuse changes nothing. Else the configuration of now
- * is the new one at once, and each lane goes over to it as its pipeline can: between two batches,
- * with lock and connections kept, where the option table says so; by ending and starting anew
- * else. Another SIGHUP meanwhile is no different: lanes go over to what is new by then.
+ * A file that `outboxd check --offline` would refuse, or librdkafka, changes nothing. Else the
+ * configuration of now is the new one at once, and each lane goes over to it as its pipeline can:
+ * between two batches, with lock and connections kept, where the option table says so; by ending
+ * and starting anew else. Another SIGHUP meanwhile is no different: lanes go over to what is new by
+ * then.
  *
  * Nothing is compared with what a file said before, but with what each lane runs by. */
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "base/memory.h"
 #include "config/change.h"
 #include "metrics/notify.h"
+#include "sink/kafka/kafka_conf.h"
 
 enum { REASONS_MAX = 20 }; /* that the log names */
 
@@ -70,6 +72,23 @@ void relay_reload_free(Relay *relay)
 
 /* Reading. */
 
+/* A new producer replaces one that works: what librdkafka would refuse is said before. Files that
+ * have changed under the same names are not looked at, as one of a pair may come after the other.
+ */
+static void reload_try_kafka(const Relay *relay, const Config *config, Problems *problems)
+{
+    const PipelineConfig *pipeline = NULL;
+    for (size_t i = 0; i < config->pipeline_count; i++) {
+        pipeline = config->pipelines[i].sink == SINK_KAFKA ? &config->pipelines[i] : pipeline;
+    }
+    AUTO_ERROR err = {0};
+    if (pipeline != NULL &&
+        change_of_config(relay->config, config, "kafka.", NULL) != CHANGE_NONE &&
+        kafka_conf_try(config, pipeline, &err) != OK) {
+        problems_add(problems, false, config->file, error_remedy(&err), "%s", error_message(&err));
+    }
+}
+
 /* NULL: *problems says why not. */
 static Config *reload_read(const Relay *relay, Problems *problems)
 {
@@ -80,6 +99,9 @@ static Config *reload_read(const Relay *relay, Problems *problems)
             problems_add(problems, false, config->file, error_remedy(&err), "%s",
                          error_message(&err));
         }
+    }
+    if (config != NULL && problems->errors == 0) {
+        reload_try_kafka(relay, config, problems);
     }
     if (problems->errors > 0) {
         config_free(&config);

@@ -138,6 +138,21 @@ def test_a_broken_file_changes_nothing_and_says_why(relay, kafka, database, pref
     assert_kept(one)
 
 
+def test_properties_that_no_client_can_be_made_of_change_nothing(relay, kafka, database, prefix, tmp_path):
+    """Such as an authority's file that is not there: `check --offline` may run where the file is not, the relay may not."""
+    kafka.create_topic(f"{prefix}.order")
+    one = relay().start()
+    emit(database, "1")
+    one.wait_published(1)
+    bad = changed(one, kafka={"properties": ["security.protocol=ssl", f"ssl.ca.location={tmp_path}/none.pem"]})
+    one.reload(bad, until="RELOAD_REFUSED")
+    assert "ssl.ca.location" in one.status()["config"]["refused"]["reason"], one.status()["config"]
+    emit(database, "2")
+    one.wait_published(2)
+    assert not one.log_lines("code=KAFKA_CREDENTIALS_RENEWED|how=restarted") and one.metric("config_last_reload_successful") == 0, one.log_tail()
+    one.stop()
+
+
 def test_what_needs_a_restart_is_named_and_the_rest_is_applied(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     other = kafka.create_topic(f"{prefix}.other")

@@ -109,6 +109,24 @@ Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size
     return OK;
 }
 
+Status kafka_conf_try(const Config *config, const PipelineConfig *pipeline, Error *err)
+{
+    enum { ANY_BYTES = 1000000 };
+    rd_kafka_conf_t *conf = NULL;
+    char text[512];
+    if (kafka_conf_new(config, pipeline, ANY_BYTES, &conf, err) != OK) {
+        return FAILED;
+    }
+    (void)rd_kafka_conf_set(conf, "bootstrap.servers", "", text, sizeof(text));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    if (rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        return error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
+    }
+    rd_kafka_destroy(rk);
+    return OK;
+}
+
 bool kafka_conf_wants_token(const Config *config)
 {
     return config->kafka.oauth_command != NULL && *config->kafka.oauth_command != '\0';

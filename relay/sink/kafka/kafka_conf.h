@@ -12,5 +12,9 @@
 Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size_t batch_bytes,
                       rd_kafka_conf_t **ret_conf, Error *err);
 
+/** Whether librdkafka makes a producer of it, which reads certificates and keys; it connects to
+ * nothing, and is gone again. The error is FATAL / EXIT_CONFIG. */
+Status kafka_conf_try(const Config *config, const PipelineConfig *pipeline, Error *err);
+
 /** Whether a token of kafka.oauth_command is what clients log in with (kafka_token.h). */
 bool kafka_conf_wants_token(const Config *config);
