@@ -71,8 +71,10 @@ static void upkeep_on_done(void *arg, const Error *err)
  * number, and somebody may take its mark back while the DELETE waits for them.
  *
  * Marks wait while a statement runs. So it has as many rows as fit into PRUNE_MS (a foreign key
- * that has no index, or a trigger, makes a row cost thousands of times more), and waits for
- * somebody's lock of a row once in a pass; from then on such rows are left out. */
+ * that has no index, or a trigger, makes a row cost thousands of times more; also one that is
+ * deferred, which no timeout would end in a commit), and waits for somebody's lock of a row once
+ * in a pass; from then on such rows are left out. One whose references are locked is found as one
+ * that is refused, but without haste. */
 
 static void prune_rest(Prune *prune, int64_t now_us)
 {
@@ -120,7 +122,8 @@ static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
 {
     Prune *prune = &upkeep->prune;
     bool function = sqlstate_is_of_function(err);
-    bool locked = !function && err->code == CODE_POSTGRES_LOCK_TIMEOUT;
+    bool locked = !function && (err->code == CODE_POSTGRES_LOCK_TIMEOUT ||
+                                err->code == CODE_POSTGRES_SERIALIZATION);
     bool slow = err->code == CODE_POSTGRES_QUERY_CANCELED;
     bool own = !function && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
     if ((own && !locked && !slow) || !line_is_open(upkeep->line)) {
@@ -128,16 +131,21 @@ static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
     }
     int64_t now_us = clock_monotonic_us();
     prune->next_us = now_us;
-    if (locked && prune->skips) { /* one of the table: marks meet it, too, and say so */
-        prune_rest(prune, now_us);
-    } else if (locked) {
+    if (locked && !prune->skips) {
         prune->skips = true;
-    } else if (prune->rows > 1) {
+        return true;
+    }
+    if (prune->rows > 1) {
         prune->rows = prune->rows > PRUNE_APART ? prune->rows / PRUNE_APART : 1;
         prune->most = slow ? prune->rows : prune->most;
     } else {
-        prune_say(upkeep, err, now_us);
-        prune_pass_over(prune, slow, now_us);
+        if (!locked) {
+            prune_say(upkeep, err, now_us);
+        }
+        prune_pass_over(prune, slow || locked, now_us);
+    }
+    if (locked) { /* of the table: marks meet it, too, and say so; or of what refers to the row */
+        prune_rest(prune, now_us);
     }
     return true;
 }
@@ -231,6 +239,8 @@ static void prune_send(MarkerUpkeep *upkeep)
     const OutboxTable *table = line_options(upkeep->line)->table;
     const Prune *prune = &upkeep->prune;
     int64_t wait_ms = publisher_lock_timeout_ms(config);
+    int64_t slow_ms = wait_ms < PRUNE_SLOW_MS ? wait_ms : PRUNE_SLOW_MS;
+    int64_t deferred_ms = slow_ms < wait_ms / 2 ? slow_ms : wait_ms / 2; /* of one lease, both */
     AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT cutoff =
         x_format("clock_timestamp() - interval '%lld ms'", (long long)config->outbox.retain_ms);
@@ -243,12 +253,12 @@ static void prune_send(MarkerUpkeep *upkeep)
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
         " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s AS d WHERE d.%1$s IN"
         " (%10$s) AND d.%2$s < %6$s RETURNING d.%1$s AS seq) SELECT (SELECT count(*) FROM gone),"
-        " count(*), count(*) FILTER (WHERE published >= %6$s), max(seq) FROM edge; SELECT"
+        " count(*), count(*) FILTER (WHERE published >= %6$s), max(seq) FROM edge;"
+        " SET LOCAL statement_timeout = %11$lld; SET CONSTRAINTS ALL IMMEDIATE; SELECT"
         " (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000)::bigint",
         table->seq, published, table->name, (long long)prune->after, prune->rows, cutoff,
         prune->held, (long long)(wait_ms / 2 < PRUNE_LOCK_MS ? wait_ms / 2 : PRUNE_LOCK_MS),
-        (long long)(wait_ms < PRUNE_SLOW_MS ? wait_ms : PRUNE_SLOW_MS),
-        prune->skips ? free_old : old);
+        (long long)slow_ms, prune->skips ? free_old : old, (long long)deferred_ms);
     line_send(upkeep->line, &(PgQuery){.step = "prune",
                                        .sql = sql,
                                        .rows_wanted = 2,

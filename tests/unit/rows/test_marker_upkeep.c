@@ -54,7 +54,8 @@ Test(marker_upkeep, old_rows_that_others_lock_or_that_take_too_long_hold_up_no_m
         const char *error;
         uint64_t prunes; /* until it rests */
     } CASES[] = {
-        {"55P03", 2}, /* then without those that are locked; the second lock is of the table */
+        {"55P03", 2}, /* then without those that are locked; the second lock is of another table */
+        {"40P01", 2}, /* likewise */
         {"57014", 2}, /* then a single one */
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
