@@ -19,7 +19,8 @@ enum {
     PRUNE_SLOW_MS = 2000, /* by then it is canceled */
     PRUNE_APART = 70,     /* one that is refused is tried with so much fewer rows, and grows so */
     PRUNE_IN_VAIN = 10,   /* single rows that are refused one after the other, in one go */
-    PRUNE_WALK = 20,      /* statements in one go that find nothing old and nothing young */
+    PRUNE_ENDS = 16,      /* young rows since an old one was found: there are no old ones behind */
+    PRUNE_WALK = 20,      /* statements in one go that find nothing old, and fewer young ones */
     PRUNE_IDLE_SECONDS = 30, /* nothing was old enough, or so many were refused: again then */
     PRUNE_SAID_SECONDS = 3600,
     COUNT_SECONDS = 5,  /* backlog, while there is one */
@@ -38,7 +39,8 @@ typedef struct Prune {
     int rows;        /* of the next statement */
     int held;        /* refused rows behind `after`, which are passed over */
     int in_vain;     /* of these, since a row was deleted */
-    int walked;      /* statements since a row was deleted */
+    int walked;      /* statements since a row was deleted, ... */
+    int64_t met;     /* ... and young rows that they had in sight */
     bool refused;    /* a row of this pass over the table */
     bool skips;      /* rows that others have locked, for the rest of this pass */
 } Prune;
@@ -62,8 +64,8 @@ static void upkeep_on_done(void *arg, const Error *err)
 
 /* Pruning. Old published rows lie at the left edge of the table, and only Prune.rows of it are
  * looked at, so that a table without anything old costs little; Prune.after skips index entries
- * just made dead. A pass ends where rows are young. Those that wait to be published, in front of
- * old ones, it walks over, not all in one go.
+ * just made dead. A pass ends where rows are young: not one that was published late, among old
+ * ones. Those that wait to be published, in front of old ones, it walks over, not all in one go.
  *
  * Where a row may not be deleted, the statement is tried with fewer rows, down to one, which then
  * stays: everything in front of those that were refused is gone, so their number says how many to
@@ -160,15 +162,15 @@ static void prune_on_done(void *arg, const Error *err)
     upkeep_on_done(upkeep, err);
 }
 
-/* How many rows the next statement may have. What only looks at young ones tells nothing. The time
- * is the server's: whatever the way there takes. */
+/* How many rows the next statement may have. What mostly looks at young ones tells nothing. The
+ * time is the server's: whatever the way there takes. */
 static void prune_learn(Prune *prune, int64_t took_ms)
 {
     if (took_ms > PRUNE_MS) {
         int64_t fit = prune->rows * (int64_t)PRUNE_MS / took_ms;
         prune->most = fit > 1 ? (int)fit : 1;
     } else if (took_ms < PRUNE_MS / PRUNE_GROWS && prune->rows == prune->most &&
-               prune->young == 0) {
+               prune->young <= prune->deleted) {
         prune->most =
             prune->most < PRUNE_ROWS / PRUNE_GROWS ? prune->most * PRUNE_GROWS : PRUNE_ROWS;
     }
@@ -185,11 +187,12 @@ static void prune_begin_pass(Prune *prune)
 
 static void prune_take(Prune *prune, int64_t took_ms, int64_t now_us)
 {
-    /* Of few rows, because one was refused, a young one ends nothing. */
+    /* Of few rows, because one was refused, there may be more. */
     bool apart = prune->rows < prune->most && prune->looked > 0;
     bool whole = prune->looked >= prune->rows;
+    prune->met = prune->deleted > 0 ? 0 : prune->met + prune->young;
     prune_learn(prune, took_ms);
-    if (!apart && (!whole || prune->young > 0)) {
+    if (!(apart || whole) || prune->met >= PRUNE_ENDS) {
         prune->said_us = prune->refused ? prune->said_us : 0;
         prune_begin_pass(prune);
         prune_rest(prune, now_us);

@@ -54,9 +54,10 @@ typedef struct MarkerRigServer {
     char ctid[16];
     const char *error; /* SQLSTATE */
     const char *prune_error;
-    bool swallows;       /* dead letters */
-    int64_t bad_letter;  /* is refused; 0: none is */
-    int64_t gone_letter; /* its row is */
+    const char *const (*prune_finds)[4]; /* by one after the other: deleted, looked, young, took */
+    bool swallows;                       /* dead letters */
+    int64_t bad_letter;                  /* is refused; 0: none is */
+    int64_t gone_letter;                 /* its row is */
     int64_t swallowed_letter;
     bool break_group;
     size_t groups;     /* of dead letters */

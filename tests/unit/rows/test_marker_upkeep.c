@@ -77,6 +77,37 @@ Test(marker_upkeep, old_rows_that_others_lock_or_that_take_too_long_hold_up_no_m
     }
 }
 
+Test(marker_upkeep, a_row_that_was_published_late_holds_up_none_behind_it)
+{
+    static const struct {
+        const char *const finds[5][4];
+        uint64_t prunes;
+    } CASES[] = {
+        {{{"15", "16", "1", "1"}, {"64", "64", "0", "1"}, {"0", "256", "256", "1"}}, 3},
+        {{{"16", "16", "0", "9999999"}, /* so that single rows are looked at */
+          {"0", "1", "1", "1"},
+          {"1", "1", "0", "50"},
+          {"0", "0", "0", "1"}},
+         4},
+        {{{"0", "16", "16", "1"}}, 1}, /* all are young */
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        if (i > 0) {
+            marker_rig_end();
+            marker_rig_prepare();
+        }
+        rig.pipeline.outbox.retain_ms = 1000;
+        rig.server.prune_finds = CASES[i].finds;
+        marker_rig_begin();
+        marker_caught_up(rig.marker, true);
+        marker_next(rig.marker);
+        WAIT(rig.server.prunes == CASES[i].prunes);
+        marker_rig_add_now(ROWS_OF(1), 9, 0x100);
+        WAIT(marker_unmarked(rig.marker) == 0);
+        cr_assert_eq(rig.server.prunes, CASES[i].prunes, "case %zu: not again at once", i);
+    }
+}
+
 Test(marker_upkeep, rows_are_looked_at_and_those_that_are_gone_are_told)
 {
     marker_rig_begin();
