@@ -296,12 +296,11 @@ void upkeep_next(MarkerUpkeep *upkeep)
 {
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     int64_t now_us = clock_monotonic_us();
-    if (config->outbox.retain_ms != DURATION_FOREVER &&
-        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->prune.next_us) {
-        prune_send(upkeep);
-    } else if (!upkeep->caught_up && line_touches_rows(upkeep->line) &&
-               now_us >= upkeep->next_count_us) {
+    if (!upkeep->caught_up && line_touches_rows(upkeep->line) && now_us >= upkeep->next_count_us) {
         count_send(upkeep);
+    } else if (config->outbox.retain_ms != DURATION_FOREVER &&
+               config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->prune.next_us) {
+        prune_send(upkeep);
     }
 }
 

@@ -251,6 +251,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
                        "outbox.event", NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         rig.server.counts++;
+        rig.server.prunes_before_count = rig.server.prunes;
         stub_reply_row(reply, "count", "12", NULL);
     } else if (begins(sql, "SET LOCAL lock_timeout")) {
         serve_prune(reply);

@@ -36,6 +36,7 @@ typedef struct MarkerRigServer {
     size_t marks;
     size_t counts;
     size_t prunes;
+    size_t prunes_before_count;
     size_t letters;
     size_t feeds; /* of large ones */
     size_t fed_bytes;

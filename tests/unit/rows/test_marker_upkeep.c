@@ -20,6 +20,20 @@ Test(marker_upkeep, without_anything_better_to_do_it_counts_and_prunes)
     cr_assert_eq(marker_backlog(rig.marker, &capped), 12, "the last that anybody knows");
 }
 
+Test(marker_upkeep, it_counts_also_while_there_is_much_to_prune)
+{
+    static const char *const FINDS[][4] = {
+        {"16", "16", "0", "1"}, {"64", "64", "0", "1"}, {"0", "0", "0", "1"}};
+    rig.pipeline.outbox.retain_ms = 1000;
+    rig.server.prune_finds = FINDS;
+    marker_rig_begin();
+    marker_caught_up(rig.marker, false);
+    marker_next(rig.marker);
+    WAIT(rig.server.prunes == 3);
+    WAIT(rig.server.counts == 1);
+    cr_assert_lt(rig.server.prunes_before_count, 3);
+}
+
 Test(marker_upkeep, what_was_counted_before_all_was_read_is_not_told_again)
 {
     marker_rig_begin();
