@@ -182,7 +182,7 @@ void relay_reload_look(Relay *relay)
             renew_leave(relay, i - 1);
         }
     }
-    for (size_t i = 0; i < relay->lanes.count; i++) {
+    for (size_t i = 0; i < relay->lanes.count && !relay->end->stopping; i++) {
         if (renew_is_due(relay, relay->lanes.items[i])) {
             renew_say_slot(relay, relay->lanes.items[i]->config);
             renew_start(relay, i);

@@ -19,7 +19,8 @@ enum {
     PRUNE_SLOW_MS = 2000, /* by then it is canceled */
     PRUNE_APART = 70,     /* one that is refused is tried with so much fewer rows, and grows so */
     PRUNE_IN_VAIN = 10,   /* single rows that are refused one after the other, in one go */
-    PRUNE_WALK = 20,      /* statements in one go that find nothing old and nothing young */
+    PRUNE_ENDS = 16,      /* young rows since an old one was found: there are no old ones behind */
+    PRUNE_WALK = 20,      /* statements in one go that find nothing old, and fewer young ones */
     PRUNE_IDLE_SECONDS = 30, /* nothing was old enough, or so many were refused: again then */
     PRUNE_SAID_SECONDS = 3600,
     COUNT_SECONDS = 5,  /* backlog, while there is one */
@@ -38,7 +39,8 @@ typedef struct Prune {
     int rows;        /* of the next statement */
     int held;        /* refused rows behind `after`, which are passed over */
     int in_vain;     /* of these, since a row was deleted */
-    int walked;      /* statements since a row was deleted */
+    int walked;      /* statements since a row was deleted, ... */
+    int64_t met;     /* ... and young rows that they had in sight */
     bool refused;    /* a row of this pass over the table */
     bool skips;      /* rows that others have locked, for the rest of this pass */
 } Prune;
@@ -62,8 +64,8 @@ static void upkeep_on_done(void *arg, const Error *err)
 
 /* Pruning. Old published rows lie at the left edge of the table, and only Prune.rows of it are
  * looked at, so that a table without anything old costs little; Prune.after skips index entries
- * just made dead. A pass ends where rows are young. Those that wait to be published, in front of
- * old ones, it walks over, not all in one go.
+ * just made dead. A pass ends where rows are young: not one that was published late, among old
+ * ones. Those that wait to be published, in front of old ones, it walks over, not all in one go.
  *
  * Where a row may not be deleted, the statement is tried with fewer rows, down to one, which then
  * stays: everything in front of those that were refused is gone, so their number says how many to
@@ -71,8 +73,10 @@ static void upkeep_on_done(void *arg, const Error *err)
  * number, and somebody may take its mark back while the DELETE waits for them.
  *
  * Marks wait while a statement runs. So it has as many rows as fit into PRUNE_MS (a foreign key
- * that has no index, or a trigger, makes a row cost thousands of times more), and waits for
- * somebody's lock of a row once in a pass; from then on such rows are left out. */
+ * that has no index, or a trigger, makes a row cost thousands of times more; also one that is
+ * deferred, which no timeout would end in a commit), and waits for somebody's lock of a row once
+ * in a pass; from then on such rows are left out. One whose references are locked is found as one
+ * that is refused, but without haste. */
 
 static void prune_rest(Prune *prune, int64_t now_us)
 {
@@ -120,7 +124,8 @@ static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
 {
     Prune *prune = &upkeep->prune;
     bool function = sqlstate_is_of_function(err);
-    bool locked = !function && err->code == CODE_POSTGRES_LOCK_TIMEOUT;
+    bool locked = !function && (err->code == CODE_POSTGRES_LOCK_TIMEOUT ||
+                                err->code == CODE_POSTGRES_SERIALIZATION);
     bool slow = err->code == CODE_POSTGRES_QUERY_CANCELED;
     bool own = !function && (err->class != ERROR_FATAL || sqlstate_is_refusal(err));
     if ((own && !locked && !slow) || !line_is_open(upkeep->line)) {
@@ -128,16 +133,21 @@ static bool prune_is_refused(MarkerUpkeep *upkeep, const Error *err)
     }
     int64_t now_us = clock_monotonic_us();
     prune->next_us = now_us;
-    if (locked && prune->skips) { /* one of the table: marks meet it, too, and say so */
-        prune_rest(prune, now_us);
-    } else if (locked) {
+    if (locked && !prune->skips) {
         prune->skips = true;
-    } else if (prune->rows > 1) {
+        return true;
+    }
+    if (prune->rows > 1) {
         prune->rows = prune->rows > PRUNE_APART ? prune->rows / PRUNE_APART : 1;
         prune->most = slow ? prune->rows : prune->most;
     } else {
-        prune_say(upkeep, err, now_us);
-        prune_pass_over(prune, slow, now_us);
+        if (!locked) {
+            prune_say(upkeep, err, now_us);
+        }
+        prune_pass_over(prune, slow || locked, now_us);
+    }
+    if (locked) { /* of the table: marks meet it, too, and say so; or of what refers to the row */
+        prune_rest(prune, now_us);
     }
     return true;
 }
@@ -152,15 +162,15 @@ static void prune_on_done(void *arg, const Error *err)
     upkeep_on_done(upkeep, err);
 }
 
-/* How many rows the next statement may have. What only looks at young ones tells nothing. The time
- * is the server's: whatever the way there takes. */
+/* How many rows the next statement may have. What mostly looks at young ones tells nothing. The
+ * time is the server's: whatever the way there takes. */
 static void prune_learn(Prune *prune, int64_t took_ms)
 {
     if (took_ms > PRUNE_MS) {
         int64_t fit = prune->rows * (int64_t)PRUNE_MS / took_ms;
         prune->most = fit > 1 ? (int)fit : 1;
     } else if (took_ms < PRUNE_MS / PRUNE_GROWS && prune->rows == prune->most &&
-               prune->young == 0) {
+               prune->young <= prune->deleted) {
         prune->most =
             prune->most < PRUNE_ROWS / PRUNE_GROWS ? prune->most * PRUNE_GROWS : PRUNE_ROWS;
     }
@@ -177,11 +187,12 @@ static void prune_begin_pass(Prune *prune)
 
 static void prune_take(Prune *prune, int64_t took_ms, int64_t now_us)
 {
-    /* Of few rows, because one was refused, a young one ends nothing. */
+    /* Of few rows, because one was refused, there may be more. */
     bool apart = prune->rows < prune->most && prune->looked > 0;
     bool whole = prune->looked >= prune->rows;
+    prune->met = prune->deleted > 0 ? 0 : prune->met + prune->young;
     prune_learn(prune, took_ms);
-    if (!apart && (!whole || prune->young > 0)) {
+    if (!(apart || whole) || prune->met >= PRUNE_ENDS) {
         prune->said_us = prune->refused ? prune->said_us : 0;
         prune_begin_pass(prune);
         prune_rest(prune, now_us);
@@ -231,6 +242,8 @@ static void prune_send(MarkerUpkeep *upkeep)
     const OutboxTable *table = line_options(upkeep->line)->table;
     const Prune *prune = &upkeep->prune;
     int64_t wait_ms = publisher_lock_timeout_ms(config);
+    int64_t slow_ms = wait_ms < PRUNE_SLOW_MS ? wait_ms : PRUNE_SLOW_MS;
+    int64_t deferred_ms = slow_ms < wait_ms / 2 ? slow_ms : wait_ms / 2; /* of one lease, both */
     AUTO_TEXT published = ident_quote(config->outbox.columns[FIELD_PUBLISHED_AT]);
     AUTO_TEXT cutoff =
         x_format("clock_timestamp() - interval '%lld ms'", (long long)config->outbox.retain_ms);
@@ -243,12 +256,12 @@ static void prune_send(MarkerUpkeep *upkeep)
         "WITH edge AS (SELECT %1$s AS seq, %2$s AS published FROM %3$s AS o WHERE %1$s > %4$lld"
         " ORDER BY o.%1$s LIMIT %5$d OFFSET %7$d), gone AS (DELETE FROM %3$s AS d WHERE d.%1$s IN"
         " (%10$s) AND d.%2$s < %6$s RETURNING d.%1$s AS seq) SELECT (SELECT count(*) FROM gone),"
-        " count(*), count(*) FILTER (WHERE published >= %6$s), max(seq) FROM edge; SELECT"
+        " count(*), count(*) FILTER (WHERE published >= %6$s), max(seq) FROM edge;"
+        " SET LOCAL statement_timeout = %11$lld; SET CONSTRAINTS ALL IMMEDIATE; SELECT"
         " (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000)::bigint",
         table->seq, published, table->name, (long long)prune->after, prune->rows, cutoff,
         prune->held, (long long)(wait_ms / 2 < PRUNE_LOCK_MS ? wait_ms / 2 : PRUNE_LOCK_MS),
-        (long long)(wait_ms < PRUNE_SLOW_MS ? wait_ms : PRUNE_SLOW_MS),
-        prune->skips ? free_old : old);
+        (long long)slow_ms, prune->skips ? free_old : old, (long long)deferred_ms);
     line_send(upkeep->line, &(PgQuery){.step = "prune",
                                        .sql = sql,
                                        .rows_wanted = 2,
@@ -283,12 +296,11 @@ void upkeep_next(MarkerUpkeep *upkeep)
 {
     const PipelineConfig *config = line_options(upkeep->line)->pipeline;
     int64_t now_us = clock_monotonic_us();
-    if (config->outbox.retain_ms != DURATION_FOREVER &&
-        config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->prune.next_us) {
-        prune_send(upkeep);
-    } else if (!upkeep->caught_up && line_touches_rows(upkeep->line) &&
-               now_us >= upkeep->next_count_us) {
+    if (!upkeep->caught_up && line_touches_rows(upkeep->line) && now_us >= upkeep->next_count_us) {
         count_send(upkeep);
+    } else if (config->outbox.retain_ms != DURATION_FOREVER &&
+               config->outbox.on_publish == ON_PUBLISH_MARK && now_us >= upkeep->prune.next_us) {
+        prune_send(upkeep);
     }
 }
 

@@ -371,6 +371,25 @@ def test_a_pipeline_of_another_name_waits_for_the_one_that_it_was(wal_relay, kaf
     assert keys(kafka, topic) == [str(n) for n in range(22)]
 
 
+def test_nothing_starts_behind_what_cannot_start_and_ends_the_relay(wal_relay, kafka, database, wal, prefix, tmp_path):
+    """Both wait for one that leaves; a third one drains meanwhile."""
+    orders, audit = (kafka.create_topic(f"{prefix}.{name}") for name in ("orders", "audit"))
+    one = wal_relay({"on_publish": "keep", "topic": orders}, on_failure="exit", shutdown_timeout="15s").start()
+    others = copy.deepcopy(one.config)
+    others["pipelines"] = [{**one.config["pipelines"][0], "name": name, "sink": "file", "file": {"path": str(tmp_path / name)}} for name in ("a", "b")]
+    for config in (one.config, others):
+        config["pipelines"].append({"name": "audit", "table": second_outbox(database) if config is one.config else "audit.event", "topic": audit})
+    one.reload(copy.deepcopy(one.config))
+    wal.wait_begun()
+    with kafka.away():
+        emit(database, 1)
+        eventually(lambda: one.metric("inflight_events") == 1, 20, one.log_tail)
+        one.reload(others, until="RELOADING")
+        (tmp_path / "a").mkdir()
+    assert one.wait_exit(10) == 1, "what is wrong with a file is its configuration's"
+    assert one.log_lines("pipeline=a code=FILE_UNWRITABLE") and not one.log_lines("pipeline=b"), one.log_tail()
+
+
 def test_what_cannot_start_stops_alone_and_a_reload_starts_it_again(relay, kafka, database, prefix):
     """A slot of another name is a gap: the events behind it have another reader's place."""
     orders, audit = (kafka.create_topic(f"{prefix}.{name}") for name in ("orders", "audit"))

@@ -192,6 +192,21 @@ static void serve_letter(const StubQuery *query, StubReply *reply)
     }
 }
 
+static void serve_prune(StubReply *reply)
+{
+    static const char *const FEW[] = {"3", "3", "0", "1"};
+    const char *const *found =
+        rig.server.prune_finds != NULL ? rig.server.prune_finds[rig.server.prunes] : FEW;
+    rig.server.prunes++;
+    if (rig.server.prune_error != NULL) {
+        stub_reply_error(reply, rig.server.prune_error, "no");
+        return;
+    }
+    stub_reply_row(reply, "count", found[0], "looked", found[1], "young", found[2], "max", "9",
+                   NULL);
+    stub_reply_row(reply, "took", found[3], NULL);
+}
+
 static void serve(void *arg, const StubQuery *query, StubReply *reply)
 {
     (void)arg;
@@ -236,15 +251,10 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
                        "outbox.event", NULL);
     } else if (begins(sql, "SELECT count(*)")) {
         rig.server.counts++;
+        rig.server.prunes_before_count = rig.server.prunes;
         stub_reply_row(reply, "count", "12", NULL);
     } else if (begins(sql, "SET LOCAL lock_timeout")) {
-        rig.server.prunes++;
-        if (rig.server.prune_error != NULL) {
-            stub_reply_error(reply, rig.server.prune_error, "no");
-        } else {
-            stub_reply_row(reply, "count", "3", "looked", "3", "young", "0", "max", "9", NULL);
-            stub_reply_row(reply, "took", "1", NULL);
-        }
+        serve_prune(reply);
     } else if (begins(sql, "COPY outbox.dead_letter")) {
         rig.server.feeds++;
         if (rig.server.feed_error != NULL) {

@@ -36,6 +36,7 @@ typedef struct MarkerRigServer {
     size_t marks;
     size_t counts;
     size_t prunes;
+    size_t prunes_before_count;
     size_t letters;
     size_t feeds; /* of large ones */
     size_t fed_bytes;
@@ -54,9 +55,10 @@ typedef struct MarkerRigServer {
     char ctid[16];
     const char *error; /* SQLSTATE */
     const char *prune_error;
-    bool swallows;       /* dead letters */
-    int64_t bad_letter;  /* is refused; 0: none is */
-    int64_t gone_letter; /* its row is */
+    const char *const (*prune_finds)[4]; /* by one after the other: deleted, looked, young, took */
+    bool swallows;                       /* dead letters */
+    int64_t bad_letter;                  /* is refused; 0: none is */
+    int64_t gone_letter;                 /* its row is */
     int64_t swallowed_letter;
     bool break_group;
     size_t groups;     /* of dead letters */

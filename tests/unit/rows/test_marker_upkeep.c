@@ -20,6 +20,20 @@ Test(marker_upkeep, without_anything_better_to_do_it_counts_and_prunes)
     cr_assert_eq(marker_backlog(rig.marker, &capped), 12, "the last that anybody knows");
 }
 
+Test(marker_upkeep, it_counts_also_while_there_is_much_to_prune)
+{
+    static const char *const FINDS[][4] = {
+        {"16", "16", "0", "1"}, {"64", "64", "0", "1"}, {"0", "0", "0", "1"}};
+    rig.pipeline.outbox.retain_ms = 1000;
+    rig.server.prune_finds = FINDS;
+    marker_rig_begin();
+    marker_caught_up(rig.marker, false);
+    marker_next(rig.marker);
+    WAIT(rig.server.prunes == 3);
+    WAIT(rig.server.counts == 1);
+    cr_assert_lt(rig.server.prunes_before_count, 3);
+}
+
 Test(marker_upkeep, what_was_counted_before_all_was_read_is_not_told_again)
 {
     marker_rig_begin();
@@ -54,7 +68,8 @@ Test(marker_upkeep, old_rows_that_others_lock_or_that_take_too_long_hold_up_no_m
         const char *error;
         uint64_t prunes; /* until it rests */
     } CASES[] = {
-        {"55P03", 2}, /* then without those that are locked; the second lock is of the table */
+        {"55P03", 2}, /* then without those that are locked; the second lock is of another table */
+        {"40P01", 2}, /* likewise */
         {"57014", 2}, /* then a single one */
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -73,6 +88,37 @@ Test(marker_upkeep, old_rows_that_others_lock_or_that_take_too_long_hold_up_no_m
         cr_assert_eq(rig.lost, 0);
         cr_assert_eq(rig.blocked, 0);
         cr_assert_eq(rig.server.prunes, CASES[i].prunes, "not again at once");
+    }
+}
+
+Test(marker_upkeep, a_row_that_was_published_late_holds_up_none_behind_it)
+{
+    static const struct {
+        const char *const finds[5][4];
+        uint64_t prunes;
+    } CASES[] = {
+        {{{"15", "16", "1", "1"}, {"64", "64", "0", "1"}, {"0", "256", "256", "1"}}, 3},
+        {{{"16", "16", "0", "9999999"}, /* so that single rows are looked at */
+          {"0", "1", "1", "1"},
+          {"1", "1", "0", "50"},
+          {"0", "0", "0", "1"}},
+         4},
+        {{{"0", "16", "16", "1"}}, 1}, /* all are young */
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        if (i > 0) {
+            marker_rig_end();
+            marker_rig_prepare();
+        }
+        rig.pipeline.outbox.retain_ms = 1000;
+        rig.server.prune_finds = CASES[i].finds;
+        marker_rig_begin();
+        marker_caught_up(rig.marker, true);
+        marker_next(rig.marker);
+        WAIT(rig.server.prunes == CASES[i].prunes);
+        marker_rig_add_now(ROWS_OF(1), 9, 0x100);
+        WAIT(marker_unmarked(rig.marker) == 0);
+        cr_assert_eq(rig.server.prunes, CASES[i].prunes, "case %zu: not again at once", i);
     }
 }
 
