@@ -283,6 +283,9 @@ void change_password(Config *to, const Config *from)
 
 void change_kafka(Config *to, const Config *from)
 {
+    for (size_t i = 0; i < to->kafka.properties.count; i++) { /* some hold secrets */
+        explicit_bzero(to->kafka.properties.items[i], strlen(to->kafka.properties.items[i]));
+    }
     text_copy(&to->kafka.brokers, from->kafka.brokers);
     list_copy(&to->kafka.properties, &from->kafka.properties);
     list_copy(&to->kafka.written, &from->kafka.written);

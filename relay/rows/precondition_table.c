@@ -121,8 +121,8 @@ static bool rules_take_marks(const Facts *facts, Saying *say)
         text_printf(&say->message, "rule %s of %s %s, so the relay cannot %s published rows%s",
                     rule + 2, facts->table,
                     discards  ? deletes ? "discards every DELETE" : "discards every UPDATE"
-                    : deletes ? "rewrites every DELETE"
-                              : "rewrites every UPDATE",
+                    : deletes ? "applies to DELETE"
+                              : "applies to UPDATE",
                     deletes ? "delete" : "mark",
                     discards ? "" : " together with its position in the WAL");
         text_printf(&say->remedy, "DROP RULE %s ON %s; then do in a trigger what the rule did",

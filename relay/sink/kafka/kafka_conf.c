@@ -109,6 +109,13 @@ Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size
     return OK;
 }
 
+Status kafka_conf_refused(const char *text, Error *err)
+{
+    bool resource = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+    return resource ? error_set(err, CODE_RESOURCE_REFUSED, "librdkafka cannot start: %s", text)
+                    : error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
+}
+
 Status kafka_conf_try(const Config *config, const PipelineConfig *pipeline, Error *err)
 {
     enum { ANY_BYTES = 1000000 };
@@ -121,7 +128,7 @@ Status kafka_conf_try(const Config *config, const PipelineConfig *pipeline, Erro
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (rk == NULL) {
         rd_kafka_conf_destroy(conf);
-        return error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
+        return kafka_conf_refused(text, err);
     }
     rd_kafka_destroy(rk);
     return OK;

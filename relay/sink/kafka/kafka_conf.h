@@ -16,5 +16,8 @@ Status kafka_conf_new(const Config *config, const PipelineConfig *pipeline, size
  * nothing, and is gone again. The error is FATAL / EXIT_CONFIG. */
 Status kafka_conf_try(const Config *config, const PipelineConfig *pipeline, Error *err);
 
+/** What rd_kafka_new() has just refused, by its text. */
+Status kafka_conf_refused(const char *text, Error *err);
+
 /** Whether a token of kafka.oauth_command is what clients log in with (kafka_token.h). */
 bool kafka_conf_wants_token(const Config *config);

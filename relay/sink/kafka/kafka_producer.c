@@ -25,7 +25,8 @@ struct KafkaProducer {
     size_t batch_bytes;
     bool closing;
     bool lost;
-    Error *loss; /* nobody took it yet; NULL: there is none */
+    bool refused; /* by librdkafka, when it was made last */
+    Error *loss;  /* nobody took it yet; NULL: there is none */
 };
 
 static void on_io(evutil_socket_t fd, short what, void *arg)
@@ -69,7 +70,7 @@ static void forget_loss(KafkaProducer *producer)
 
 /* rd_kafka_new() (2.0.2) frees the interceptors of a configuration that it refuses late, as for a
  * key of another certificate, and rd_kafka_conf_destroy() would free them once more. So it stays,
- * some kilobytes for each attempt. */
+ * some kilobytes; further attempts are made without interceptors first. */
 static void producer_keep_refused(rd_kafka_conf_t *conf)
 {
     static VEC(rd_kafka_conf_t *) refused;
@@ -82,19 +83,19 @@ Status kafka_producer_open(KafkaProducer *producer, size_t batch_bytes, Error *e
     char text[512];
     producer->lost = false;
     producer->batch_bytes = batch_bytes;
+    if (producer->refused && kafka_conf_try(producer->config, producer->pipeline, err) != OK) {
+        return FAILED;
+    }
     if (kafka_conf_new(producer->config, producer->pipeline, batch_bytes, &conf, err) != OK) {
         return FAILED;
     }
     producer->events.configure(producer->events.arg, conf);
     brake_install(producer->brake, conf);
     producer->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
-    if (producer->rk == NULL) {
-        bool refused = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+    producer->refused = producer->rk == NULL;
+    if (producer->refused) {
         producer_keep_refused(conf);
-        if (refused) {
-            return error_set(err, CODE_RESOURCE_REFUSED, "librdkafka cannot start: %s", text);
-        }
-        return error_set(err, CODE_KAFKA_PROPERTY, "kafka.properties: %s", text);
+        return kafka_conf_refused(text, err);
     }
     rd_kafka_set_log_queue(producer->rk, NULL);
     producer->queue = rd_kafka_queue_get_main(producer->rk);
