@@ -362,9 +362,10 @@ static bool slot_may_be_left(const SlotCase *given, const PipelineConfig *pipeli
               "pipeline '%s' is new, and somebody still reads slot '%s' of pipeline '%s', which "
               "is not in the configuration and reads %s",
               pipeline->name, facts->before_slot, facts->before, pipeline->outbox.table);
-    error_hint(err, "Wait until PostgreSQL has ended that session: SELECT active_pid FROM "
-                    "pg_replication_slots. If another relay runs that pipeline, stop it. If that slot "
-                    "has nothing to do with this pipeline: outboxd run --new-slot");
+    error_hint(err,
+               "Wait until PostgreSQL has ended that session: SELECT active_pid FROM "
+               "pg_replication_slots. If another relay runs that pipeline, stop it. If that slot "
+               "has nothing to do with this pipeline: outboxd run --new-slot");
     return true;
 }
 
