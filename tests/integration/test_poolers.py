@@ -80,10 +80,7 @@ UNTOUCHED = ('"$user", public', "on", "0", "")
 # -- session mode -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("capture", CAPTURES)
-def test_nothing_is_lost_through_a_pooler_in_session_mode(session, database, kafka, relay, prefix, wal, capture):
-    topic = kafka.create_topic(f"{prefix}.order", partitions=3)
-    one = relay({**CAPTURES[capture], "in_flight_events": 50, "batch_events": 25}, **options(session, database, capture)).start()
+def published_over_a_kill(database, one):
     trial = Trial(database, one)
     trial.emit(100)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
@@ -91,6 +88,14 @@ def test_nothing_is_lost_through_a_pooler_in_session_mode(session, database, kaf
     trial.emit(100)
     one.start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
+    return trial
+
+
+@pytest.mark.parametrize("capture", CAPTURES)
+def test_nothing_is_lost_through_a_pooler_in_session_mode(session, database, kafka, relay, prefix, wal, capture):
+    topic = kafka.create_topic(f"{prefix}.order", partitions=3)
+    one = relay({**CAPTURES[capture], "in_flight_events": 50, "batch_events": 25}, **options(session, database, capture)).start()
+    trial = published_over_a_kill(database, one)
     session.restart()
     trial.emit(100)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, one.log_tail)
@@ -207,13 +212,7 @@ def test_the_log_is_read_through_a_pooler_that_passes_replication_on(postgres, d
         one = relay({**CAPTURES["wal"], "in_flight_events": 50, "batch_events": 25}, dsn=through,
                     database={"pooler": "session", "replication_dsn": pooler.dsn(database.name, RELAY) if mode else through}).start()
         assert "no problem" in outboxd("check", "-c", one.config_path, expect=0).stdout
-        trial = Trial(database, one)
-        trial.emit(100)
-        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
-        one.kill()
-        trial.emit(100)
-        one.start()
-        eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, one.log_tail)
+        trial = published_over_a_kill(database, one)
         # Since 1.23 SIGTERM waits for the clients, and the relay stays one.
         pooler.process.send_signal(signal.SIGTERM)
         trial.emit(100)

@@ -62,6 +62,26 @@ Test(marker_upkeep, old_rows_that_may_not_be_deleted_stop_nothing)
     cr_assert_eq(rig.server.prunes, 11, "not again at once");
 }
 
+static void prepare_case(size_t i)
+{
+    if (i > 0) {
+        marker_rig_end();
+        marker_rig_prepare();
+    }
+    rig.pipeline.outbox.retain_ms = 1000;
+}
+
+/* So many statements of pruning, and a mark behind them. */
+static void prune_and_mark(uint64_t prunes)
+{
+    marker_rig_begin();
+    marker_caught_up(rig.marker, true);
+    marker_next(rig.marker);
+    WAIT(rig.server.prunes == prunes);
+    marker_rig_add_now(ROWS_OF(1), 9, 0x100);
+    WAIT(marker_unmarked(rig.marker) == 0);
+}
+
 Test(marker_upkeep, old_rows_that_others_lock_or_that_take_too_long_hold_up_no_mark)
 {
     static const struct {
@@ -73,18 +93,9 @@ Test(marker_upkeep, old_rows_that_others_lock_or_that_take_too_long_hold_up_no_m
         {"57014", 2}, /* then a single one */
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        if (i > 0) {
-            marker_rig_end();
-            marker_rig_prepare();
-        }
-        rig.pipeline.outbox.retain_ms = 1000;
+        prepare_case(i);
         rig.server.prune_error = CASES[i].error;
-        marker_rig_begin();
-        marker_caught_up(rig.marker, true);
-        marker_next(rig.marker);
-        WAIT(rig.server.prunes == CASES[i].prunes);
-        marker_rig_add_now(ROWS_OF(1), 9, 0x100);
-        WAIT(marker_unmarked(rig.marker) == 0);
+        prune_and_mark(CASES[i].prunes);
         cr_assert_eq(rig.lost, 0);
         cr_assert_eq(rig.blocked, 0);
         cr_assert_eq(rig.server.prunes, CASES[i].prunes, "not again at once");
@@ -106,18 +117,9 @@ Test(marker_upkeep, a_row_that_was_published_late_holds_up_none_behind_it)
         {{{"0", "16", "16", "1"}}, 1}, /* all are young */
     };
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        if (i > 0) {
-            marker_rig_end();
-            marker_rig_prepare();
-        }
-        rig.pipeline.outbox.retain_ms = 1000;
+        prepare_case(i);
         rig.server.prune_finds = CASES[i].finds;
-        marker_rig_begin();
-        marker_caught_up(rig.marker, true);
-        marker_next(rig.marker);
-        WAIT(rig.server.prunes == CASES[i].prunes);
-        marker_rig_add_now(ROWS_OF(1), 9, 0x100);
-        WAIT(marker_unmarked(rig.marker) == 0);
+        prune_and_mark(CASES[i].prunes);
         cr_assert_eq(rig.server.prunes, CASES[i].prunes, "case %zu: not again at once", i);
     }
 }
