@@ -42,6 +42,8 @@ typedef struct ChangePlace {
     uint64_t lsn;
     uint32_t xid; /* 0: none */
     ChangeSnapshot snapshot;
+    const RecordHeader *context; /* of the transaction: behind Debezium's headers */
+    size_t context_count;
     bool in_transaction;  /* the next two are told (transaction_topic) */
     uint64_t total_order; /* from 1; of the first record, where a key changes */
     uint64_t table_order;

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 
 #include "base/slice.h"
-#include "change/change_mode.h"
+#include "config/change_mode.h"
 #include "change/change_out.h"
 
 /** Appends an object, or a string that holds one. False: the text is no hstore. */

@@ -145,9 +145,12 @@ static char *value_schema(const ChangeTable *table, const char *base)
                     text_string(&row), text_string(&row), text_string(&fields), envelope);
 }
 
-ChangeTable *change_table_new(const ChangeCatalog *catalog, const ChangeModes *modes,
-                              const char *prefix, const ChangeRelation *relation, ChangeOut *out)
+ChangeTable *change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
+                              const ChangeRelation *relation, ChangeOut *out)
 {
+    (void)mapping;
+    const ChangeCatalog *catalog = tables->catalog;
+    const ChangeModes *modes = tables->modes;
     size_t count = relation->count;
     const ChangeTableFacts *facts = change_catalog_table(catalog, relation->oid);
     if (facts == NULL) {
@@ -157,7 +160,7 @@ ChangeTable *change_table_new(const ChangeCatalog *catalog, const ChangeModes *m
     table->oid = relation->oid;
     table->count = count;
     table->name = x_format("%s.%s", facts->schema, facts->name);
-    table->topic = change_topic_name(prefix, facts->schema, facts->name);
+    table->topic = change_topic_name(tables->prefix, facts->schema, facts->name);
     for (size_t i = 0; i < count; i++) {
         column_make(&table->columns[i], catalog, modes, &relation->columns[i],
                     facts_of(facts, relation->columns[i].name), out);

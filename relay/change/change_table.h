@@ -8,9 +8,10 @@
 #include "base/error.h"
 #include "base/slice.h"
 #include "change/change_catalog.h"
-#include "change/change_mode.h"
 #include "change/change_out.h"
 #include "change/change_type.h"
+#include "config/change_mode.h"
+#include "config/tables.h"
 
 typedef struct ChangeTableColumn {
     char *name;
@@ -51,10 +52,19 @@ typedef struct ChangeRelation {
     size_t count;
 } ChangeRelation;
 
+/* What the records of a pipeline's tables have in common. */
+typedef struct ChangeTables {
+    const ChangeCatalog *catalog;
+    const ChangeModes *modes;
+    const char *prefix;   /* topic_prefix */
+    const char *database; /* its name */
+} ChangeTables;
+
 /** Columns are those of the rows to come, in their order; what the catalog knows of them is found
- * by name. NULL: the catalog does not know the table. */
-ChangeTable *change_table_new(const ChangeCatalog *catalog, const ChangeModes *modes,
-                              const char *prefix, const ChangeRelation *relation, ChangeOut *out);
+ * by name. mapping: what the configuration makes of the table; NULL: all of it, as Debezium does by
+ * default. NULL: the catalog does not know the table. */
+ChangeTable *change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
+                              const ChangeRelation *relation, ChangeOut *out);
 void change_table_free(ChangeTable **table);
 
 /** Appends a row as an object. An unchanged value is taken from `old` where that has it (NULL: it

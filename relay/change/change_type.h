@@ -8,7 +8,7 @@
 
 #include "base/text.h"
 #include "change/change_catalog.h"
-#include "change/change_mode.h"
+#include "config/change_mode.h"
 
 typedef enum ChangeShape {
     SHAPE_BOOLEAN,

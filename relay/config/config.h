@@ -15,8 +15,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/vec.h"
 #include "config/outbox_columns.h"
+#include "config/string_list.h"
+#include "config/tables.h"
 
 typedef enum Capture {
 #define CAPTURE(kind, name, make) CAPTURE_##kind,
@@ -42,8 +43,6 @@ typedef enum OnFailure { ON_FAILURE_STOP_PIPELINE, ON_FAILURE_EXIT } OnFailure;
 typedef enum Pooler { POOLER_NONE, POOLER_SESSION } Pooler;
 
 enum { DURATION_FOREVER = -1 }; /* of `retain` */
-
-typedef VEC(char *) StringList;
 
 typedef struct RouteConfig {
     char *event_type;     /* glob; NULL: any */
@@ -136,7 +135,8 @@ typedef struct PipelineConfig {
     OnPoison on_poison;
     OutboxConfig outbox;
     PollConfig poll;
-    WalConfig wal;
+    WalConfig wal; /* slot, publication, failover_slot and shutdown_grace of tables, too */
+    TablesConfig tables;
     RoutingConfig route;
     EncodeConfig encode;
     FileConfig file;

@@ -242,9 +242,9 @@ static void on_relation(Replay *replay, const PgOutputRelation *relation)
         PgOutputColumn column = pgoutput_column(&rest);
         columns[i] = (ChangeColumn){column.name, column.type, column.type_modifier};
     }
-    ChangeTable *table =
-        change_table_new(&replay->catalog, &replay->ret->modes, replay->ret->prefix,
-                         &(ChangeRelation){relation->id, columns, relation->columns}, &replay->out);
+    ChangeTable *table = change_table_new(
+        &(ChangeTables){&replay->catalog, &replay->ret->modes, replay->ret->prefix, "golden"}, NULL,
+        &(ChangeRelation){relation->id, columns, relation->columns}, &replay->out);
     cr_assert_not_null(table);
     for (size_t i = 0; i < replay->tables.count; i++) {
         if (replay->tables.items[i]->oid == relation->id) {
@@ -429,9 +429,9 @@ static void on_snapshot_row(Replay *replay, char *line)
     uint32_t oid = (uint32_t)strtoul(line, NULL, 10);
     const ChangeTableFacts *facts = change_catalog_table(&replay->catalog, oid);
     size_t count = known_columns(facts, columns);
-    ChangeTable *table =
-        change_table_new(&replay->catalog, &replay->ret->modes, replay->ret->prefix,
-                         &(ChangeRelation){oid, columns, count}, &replay->out);
+    ChangeTable *table = change_table_new(
+        &(ChangeTables){&replay->catalog, &replay->ret->modes, replay->ret->prefix, "golden"}, NULL,
+        &(ChangeRelation){oid, columns, count}, &replay->out);
     Slice given[PGOUTPUT_COLUMNS_MAX];
     Slice row[PGOUTPUT_COLUMNS_MAX];
     cr_assert_eq(copy_fields(values, given, PGOUTPUT_COLUMNS_MAX), facts->columns.count);
