@@ -6,7 +6,9 @@
 #include <stddef.h>
 
 #include "cdc/wal_books.h"
+#include "cdc/wal_filling.h"
 #include "cdc/wal_ping.h"
+#include "cdc/wal_rotation.h"
 #include "cdc/wal_session.h"
 #include "cdc/wal_slot.h"
 #include "cdc/wal_view.h"
@@ -18,7 +20,7 @@ typedef struct WalWork {
     Stream *stream;
     Between *between;
     WalRotation *rotation;
-    Fill *fill;
+    Filling *fill;
     WalSession *session;
     Ping *ping;
     Walsender *walsender;
