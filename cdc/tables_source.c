@@ -5,7 +5,7 @@ Status tables_source_new(const SourceOptions *options, Source **ret_source, Erro
 
 Status tables_source_new(const SourceOptions *options, Source **ret_source, Error *err)
 {
+    (void)options;
     (void)ret_source;
-    return error_set(err, CODE_NOT_BUILT, "capture = \"tables\" of pipeline '%s' is not built yet",
-                     options->pipeline->name);
+    return error_set(err, CODE_NOT_BUILT, "capture = \"tables\" is not built yet");
 }

@@ -465,7 +465,7 @@ static const Option OPTIONS[] = {
      .help = "How long the first snapshot may keep VACUUM from removing dead rows, before the "
              "relay reports it."},
     {AT_PIPELINE("snapshot_wal_max", SIZE, tables.snapshot_wal_max_bytes), .fallback = "10GiB",
-     .min = 64 * MIB, .max = 1024 * 1024 * GIB, .flags = OPTION_TABLES,
+     .min = 64 * MIB, .max = 16 * 1024 * GIB, .flags = OPTION_TABLES,
      .help = "How much WAL the slot may retain while the first snapshot is read, before the relay "
              "reports it."},
     {AT_PIPELINE("transaction_topic", BOOL, tables.transaction_topic), .fallback = "false",
