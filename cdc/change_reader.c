@@ -7,11 +7,10 @@
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "base/uuid.h"
+#include "change/change_context.h"
 #include "change/change_event.h"
 #include "flow/made.h"
 #include "flow/refusal.h" /* Refusal: its members */
-
-#define CONTEXT_PREFIX "outboxd.context" /* of outbox.set_context */
 
 struct ChangeReader {
     const PipelineConfig *pipeline;
@@ -24,6 +23,9 @@ struct ChangeReader {
     bool begun;        /* it is told */
     uint64_t number;   /* of the last change of the transaction */
     ChangeTransaction transaction;
+    ChangeContext context;
+    bool has_context;
+    bool asked;    /* the catalog was asked for the change that is read */
     Arena scratch; /* of records that are made to be counted alone */
     Slice old_row[PGOUTPUT_COLUMNS_MAX];
     Slice new_row[PGOUTPUT_COLUMNS_MAX];
@@ -119,10 +121,10 @@ static void reader_begin_transaction(ChangeReader *reader, const Assembler *asse
     reader->place.xid = begin->xid;
     reader->place.lsn = assembler->message_lsn;
     reader->place.in_transaction = reader_tells_transactions(reader);
-    reader->place.context_count = 0;
     reader->begin = reader->place;
     reader->begun = false;
     reader->number = 0;
+    reader->has_context = false;
     change_transaction_clear(&reader->transaction);
 }
 
@@ -159,7 +161,13 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     change_transaction_next(&reader->transaction, table->name.data, &reader->place.total_order,
                             &reader->place.table_order);
     reader->place.now_ns = now_ns();
+    reader->place.context_count = 0;
+    if (reader->has_context) {
+        reader->place.context =
+            change_context_headers(&reader->context, arena, &reader->place.context_count);
+    }
     row->place = &reader->place;
+    row->asked = reader->asked;
     Status made = change_event_row(reader->events, table->table, row, arena, &records, &why);
     if (made != OK && why.class != ERROR_POISON) {
         error_copy(err, &why);
@@ -318,7 +326,10 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     } else {
         reader->place.last_commit = message->lsn;
     }
-    if (slice_equal(message->prefix, SLICE_LITERAL(CONTEXT_PREFIX))) {
+    if (slice_equal(message->prefix, SLICE_LITERAL(CHANGE_CONTEXT_PREFIX))) {
+        if (message->transactional && change_context_read(message->content, &reader->context)) {
+            reader->has_context = true;
+        }
         return OK;
     }
     if (!reader->pipeline->wal.messages) {
