@@ -130,6 +130,7 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         counted += !slice_is_null(records.items[i].value);
         if (wanted) {
             Event *event = reader_add(reader, assembler, first + i);
+            records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
             change_made_fill(reader->pipeline, event, &records.items[i], &shown);
         }
     }
