@@ -27,14 +27,18 @@ void assembler_release(Assembler *assembler)
     batch_free(&assembler->batch);
 }
 
+bool assembler_is_done(const Assembler *assembler, uint64_t ordinal)
+{
+    /* Transactions come in the order of their commits, so their commit LSNs ascend. (LSNs of single
+     * changes do not, and several may share one: they are never compared.) */
+    return assembler->commit_lsn < assembler->done_lsn ||
+           (assembler->commit_lsn == assembler->done_lsn && ordinal <= assembler->done_ordinal);
+}
+
 bool assembler_next(Assembler *assembler, uint64_t ordinal)
 {
     assembler->ordinal = ordinal;
-    /* Transactions come in the order of their commits, so their commit LSNs ascend. (LSNs of single
-     * changes do not, and several may share one: they are never compared.) */
-    return assembler->commit_lsn > assembler->done_lsn ||
-           (assembler->commit_lsn == assembler->done_lsn &&
-            assembler->ordinal > assembler->done_ordinal);
+    return !assembler_is_done(assembler, ordinal);
 }
 
 void assembler_number(Assembler *assembler, Event *event)

@@ -61,6 +61,8 @@ Batch *assembler_finish(Assembler *assembler);
 
 /* For readers. */
 
+/** What stands at that place of the transaction is done already. */
+bool assembler_is_done(const Assembler *assembler, uint64_t ordinal);
 /** A place of the transaction is taken, in ascending order; false: what stands there is done
  * already and nobody needs to see it again. */
 bool assembler_next(Assembler *assembler, uint64_t ordinal);

@@ -29,11 +29,11 @@ struct ChangeReader {
 
 /* Events. */
 
-static Event *reader_add(const ChangeReader *reader, Assembler *assembler, uint64_t ordinal)
+/* At the place that was taken last. */
+static Event *reader_add(const ChangeReader *reader, Assembler *assembler)
 {
     Event *event = batch_add(assembler_batch(assembler), reader->schema);
     event->seq = EVENT_NO_SEQ;
-    (void)assembler_next(assembler, ordinal);
     assembler_number(assembler, event);
     return event;
 }
@@ -56,7 +56,7 @@ static void reader_tell(ChangeReader *reader, Assembler *assembler, uint64_t ord
         return;
     }
     ChangeRecord record;
-    Event *event = reader_add(reader, assembler, ordinal);
+    Event *event = reader_add(reader, assembler);
     change_event_transaction(reader->events, end ? &reader->transaction : NULL,
                              end ? &reader->place : &reader->begin, &event->batch->arena, &record);
     ChangeShown shown = shown_transaction();
@@ -108,7 +108,7 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
                                  const CapturedTable *table, ChangeRow *row, Error *err)
 {
     uint64_t first = CHANGE_PARTS * reader->number;
-    bool wanted = assembler_next(assembler, first);
+    bool wanted = !assembler_is_done(assembler, first + CHANGE_RECORDS_MAX - 1);
     if (!wanted && !reader_tells_transactions(reader)) {
         return OK;
     }
@@ -128,14 +128,14 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     uint64_t counted = made != OK;
     for (size_t i = 0; made == OK && i < records.count; i++) {
         counted += !slice_is_null(records.items[i].value);
-        if (wanted) {
-            Event *event = reader_add(reader, assembler, first + i);
+        if (assembler_next(assembler, first + i)) { /* a position may stand between them */
+            Event *event = reader_add(reader, assembler);
             records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
             change_made_fill(reader->pipeline, event, &records.items[i], &shown);
         }
     }
-    if (made != OK && wanted) {
-        change_made_refuse(reader_add(reader, assembler, first), table->topic, &shown, &why);
+    if (made != OK && assembler_next(assembler, first)) {
+        change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
     }
     change_transaction_count(&reader->transaction, table->name.data, counted);
     arena_release(&reader->scratch);
@@ -247,7 +247,7 @@ static void reader_stand_apart(Assembler *assembler, uint64_t lsn)
 }
 
 static void reader_add_message(ChangeReader *reader, Assembler *assembler,
-                               const PgOutputLogicalMessage *message, uint64_t ordinal)
+                               const PgOutputLogicalMessage *message)
 {
     const ChangeShown shown = {.kind = change_made_kind('m'), .table = SLICE_LITERAL("message")};
     ChangePlace place = reader->place;
@@ -256,7 +256,7 @@ static void reader_add_message(ChangeReader *reader, Assembler *assembler,
     place.now_ns = now_ns();
     place.xid = message->transactional ? place.xid : 0;
     place.in_transaction = false;
-    Event *event = reader_add(reader, assembler, ordinal);
+    Event *event = reader_add(reader, assembler);
     if (change_event_message(reader->events,
                              &(ChangeMessage){message->prefix, message->content, &place},
                              &event->batch->arena, &record, &err) == OK) {
@@ -287,7 +287,7 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     if (message->transactional) {
         reader_tell_begin(reader, assembler);
         if (assembler_next(assembler, CHANGE_PARTS * reader->number)) {
-            reader_add_message(reader, assembler, message, CHANGE_PARTS * reader->number);
+            reader_add_message(reader, assembler, message);
         }
         return OK;
     }
@@ -296,7 +296,7 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     }
     reader_stand_apart(assembler, message->lsn);
     if (assembler_next(assembler, 1)) {
-        reader_add_message(reader, assembler, message, 1);
+        reader_add_message(reader, assembler, message);
     }
     return OK;
 }

@@ -6,7 +6,7 @@
  * number of the change in its transaction, and its place among them: changes are counted before
  * anything is left out, so that the ordinal is the same in every mode and after every restart.
  *
- * The records of a change stay together in one batch, and a position is never between them. */
+ * The records of a change stay together in one batch; a position may stand between them. */
 #pragma once
 
 #include "cdc/assemble.h"

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "cdc/wal_books.h"
+#include "cdc/wal_beat.h"
 #include "cdc/wal_filling.h"
 #include "cdc/wal_ping.h"
 #include "cdc/wal_rotation.h"
@@ -21,6 +22,7 @@ typedef struct WalWork {
     Between *between;
     WalRotation *rotation;
     Filling *fill;
+    Beat *beat;
     WalSession *session;
     Ping *ping;
     Walsender *walsender;

@@ -391,6 +391,14 @@ static void stream_read(void *arg)
     }
 }
 
+void stream_beat(Stream *stream)
+{
+    if (stream->with.wal->state == WAL_ACTIVE && !stream->paused && stream_has_room(stream)) {
+        change_reader_beat(stream->with.assembler->changes, stream->with.assembler);
+        stream_deliver(stream);
+    }
+}
+
 static void stream_resume(Stream *stream)
 {
     if (ask_holds(stream->ask) || !stream_has_room(stream)) {
