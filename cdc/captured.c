@@ -145,26 +145,27 @@ static CapturedTable *captured_add(Captured *captured, uint32_t oid)
     return &items[at];
 }
 
-const CapturedTable *captured_set(Captured *captured, const MappingConfig *mapping,
-                                  const ChangeRelation *relation)
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err)
 {
     const PipelineConfig *pipeline = captured->pipeline;
     CapturedTable *known = captured_add(captured, relation->oid);
     change_table_free(&known->table);
     known->told = true;
     known->mapping = mapping;
-    known->table = mapping == NULL
-                       ? NULL
-                       : change_table_new(&(ChangeTables){.catalog = &captured->catalog,
-                                                          .modes = &pipeline->tables.modes,
-                                                          .prefix = pipeline->tables.topic_prefix,
-                                                          .database = captured->database},
-                                          mapping, relation, &captured->out);
-    if (known->table != NULL) {
-        known->topic = captured_keep(captured, known->table->topic);
-        known->name = captured_keep(captured, known->table->name);
+    if (mapping == NULL) {
+        return OK;
     }
-    return known->table != NULL ? known : NULL;
+    if (change_table_new(&(ChangeTables){.catalog = &captured->catalog,
+                                         .modes = &pipeline->tables.modes,
+                                         .prefix = pipeline->tables.topic_prefix,
+                                         .database = captured->database},
+                         mapping, relation, &captured->out, &known->table, err) != OK) {
+        return FAILED;
+    }
+    known->topic = captured_keep(captured, known->table->topic);
+    known->name = captured_keep(captured, known->table->name);
+    return OK;
 }
 
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err)
@@ -180,11 +181,15 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
         PgOutputColumn column = pgoutput_column(&rest);
         columns[i] = (ChangeColumn){column.name, column.type, column.type_modifier};
     }
-    (void)captured_set(
-        captured,
-        mapped != NULL ? &captured->pipeline->tables.mappings[mapped->mapping] : NULL,
-        &(ChangeRelation){relation->id, columns, relation->columns});
+    AUTO_ERROR why = {0};
+    Status set = captured_set(
+        captured, mapped != NULL ? &captured->pipeline->tables.mappings[mapped->mapping] : NULL,
+        &(ChangeRelation){relation->id, columns, relation->columns}, &why);
     free(columns);
+    if (set != OK && why.code != CODE_CHANGE_SCHEMA_STALE) { /* which is dropped by now */
+        error_copy(err, &why);
+        return FAILED;
+    }
     return OK;
 }
 

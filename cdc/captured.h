@@ -46,8 +46,9 @@ bool captured_read(Captured *captured, const PGresult *result, Error *err);
  * malformed, or of too many. */
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err);
 /** The table as its rows are read from now on, by somebody who asked the catalog about it: the same
- * as a Relation message with these columns. NULL: the catalog does not know it. */
-const CapturedTable *captured_set(Captured *captured, const MappingConfig *mapping,
-                                  const ChangeRelation *relation);
+ * as a Relation message with these columns. mapping: NULL: none means it. RETRY /
+ * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err);
 /** NULL: neither this stream has told of it, nor was it set. */
 const CapturedTable *captured_find(Captured *captured, uint32_t oid);

@@ -191,6 +191,22 @@ bool snapshot_read_answer(const PGresult *result, SnapshotAnswer *answer)
     return true;
 }
 
+void snapshot_table_describe(SnapshotTable *table, SnapshotAnswer *answer)
+{
+    snapshot_table_forget(table);
+    for (size_t i = 0; i < answer->parts.count; i++) {
+        *vec_add(&table->parts) = answer->parts.items[i];
+    }
+    answer->parts.count = 0; /* they are the table's */
+    free(table->shape);
+    table->shape = answer->shape;
+    answer->shape = NULL;
+    table->columns = x_strdup(text_string(&answer->list));
+    table->rows_expected = answer->rows;
+    table->bytes_expected = answer->bytes;
+    table->state = TABLE_READS;
+}
+
 void snapshot_answer_clear(SnapshotAnswer *answer)
 {
     for (size_t i = 0; i < answer->names.count; i++) {

@@ -40,4 +40,6 @@ typedef struct SnapshotAnswer {
 
 /** True when it was an answer to one of these statements. */
 bool snapshot_read_answer(const PGresult *result, SnapshotAnswer *answer);
+/** The table is what the description says: its chunks may be read. The answer is used up. */
+void snapshot_table_describe(SnapshotTable *table, SnapshotAnswer *answer);
 void snapshot_answer_clear(SnapshotAnswer *answer);

@@ -98,6 +98,16 @@ void snapshot_table_put_off(SnapshotTable *table)
     }
 }
 
+bool snapshot_tables_are_recorded(const SnapshotTables *tables)
+{
+    for (size_t i = 0; i < tables->items.count; i++) {
+        if (tables->items.items[i].state < TABLE_RECORDED) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool snapshot_table_is_acknowledged(const SnapshotTable *table)
 {
     return table->state == TABLE_READ && table->out == 0 && !table->unsettled;
@@ -135,7 +145,7 @@ bool snapshot_tables_take(SnapshotTables *tables, bool whole, SnapshotChunk *ret
     return false;
 }
 
-static bool table_has_more(const SnapshotTable *table)
+bool snapshot_table_has_more(const SnapshotTable *table)
 {
     for (size_t i = table->part; i < table->parts.count; i++) {
         if ((i == table->part ? table->block : 0) < table->parts.items[i].blocks) {
@@ -149,5 +159,5 @@ bool snapshot_tables_return(SnapshotTables *tables, const SnapshotChunk *chunk)
 {
     SnapshotTable *table = &tables->items.items[chunk->table];
     table->running--;
-    return table->running == 0 && (table->again || !table_has_more(table));
+    return table->running == 0 && (table->again || !snapshot_table_has_more(table));
 }

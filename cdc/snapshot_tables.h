@@ -91,6 +91,11 @@ void snapshot_table_put_off(SnapshotTable *table);
 /** All its rows were read and nothing of it is out: it may be written down. */
 bool snapshot_table_is_acknowledged(const SnapshotTable *table);
 
+/** There is a chunk that was not taken. */
+bool snapshot_table_has_more(const SnapshotTable *table);
+/** All of them are, or gone. */
+bool snapshot_tables_are_recorded(const SnapshotTables *tables);
+
 /** Takes the next chunk of a table that is read; whole: not by ranges (PostgreSQL 13). False: there
  * is none. */
 bool snapshot_tables_take(SnapshotTables *tables, bool whole, SnapshotChunk *ret);
