@@ -14,12 +14,17 @@ void text_free(Text *text)
     *text = TEXT_EMPTY;
 }
 
+void text_cut(Text *text, size_t length)
+{
+    text->length = length;
+    if (text->data != NULL) {
+        text->data[length] = '\0';
+    }
+}
+
 void text_clear(Text *text)
 {
-    text->length = 0;
-    if (text->data != NULL) {
-        text->data[0] = '\0';
-    }
+    text_cut(text, 0);
 }
 
 static void text_reserve(Text *text, size_t more)

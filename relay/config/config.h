@@ -143,6 +143,12 @@ typedef struct PipelineConfig {
     ClaimConfig claim;
 } PipelineConfig;
 
+/* It reads the write-ahead log: it has a slot, a publication and a position. */
+static inline bool pipeline_reads_log(const PipelineConfig *pipeline)
+{
+    return pipeline->capture != CAPTURE_POLL;
+}
+
 /* Where the outboxes are. */
 typedef struct DatabaseConfig {
     char *dsn;             /* whole, with the password: what libpq is given; well-formed */
