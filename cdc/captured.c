@@ -162,19 +162,19 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
     }
     const PipelineConfig *pipeline = captured->pipeline;
     known->mapping = &pipeline->tables.mappings[mapped->mapping];
-    known->table = change_table_new(&(ChangeTables){.catalog = &captured->catalog,
-                                                    .modes = &pipeline->tables.modes,
-                                                    .prefix = pipeline->tables.topic_prefix,
-                                                    .database = captured->database},
-                                    known->mapping,
-                                    &(ChangeRelation){relation->id, columns, relation->columns},
-                                    &captured->out);
+    Status status = change_table_new(&(ChangeTables){.catalog = &captured->catalog,
+                                                     .modes = &pipeline->tables.modes,
+                                                     .prefix = pipeline->tables.topic_prefix,
+                                                     .database = captured->database},
+                                     known->mapping,
+                                     &(ChangeRelation){relation->id, columns, relation->columns},
+                                     &captured->out, &known->table, err);
     free(columns);
-    if (known->table != NULL) {
+    if (status == OK) {
         known->topic = captured_keep(captured, known->table->topic);
         known->name = captured_keep(captured, known->table->name);
     }
-    return OK;
+    return status;
 }
 
 Captured *captured_new(const PipelineConfig *pipeline)
