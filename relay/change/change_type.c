@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "change/change_field.h"
 #include "change/change_json.h"
 
 /* OIDs of pg_type.dat that never change. */
@@ -375,8 +376,14 @@ static void enum_type(ChangeType *type, const ChangeTypeFacts *facts)
     string_type(type, "");
     AUTO_BUFFER tail = TEXT_EMPTY;
     text_add(&tail, NAMED("io.debezium.data.Enum") ",\"parameters\":{\"allowed\":");
-    (void)change_json_string(&tail, slice_of(facts->labels != NULL ? facts->labels : ""));
+    const char *labels = facts->labels != NULL ? facts->labels : "";
+    (void)change_json_string(&tail, slice_of(labels));
     text_add(&tail, "}");
+    if (type->modes->schemas) {
+        type->shape = SHAPE_ENUM;
+        type->oid = facts->oid;
+        type->labels = x_strdup(labels);
+    }
     set(&type->tail, x_strdup(text_string(&tail)));
 }
 
@@ -525,21 +532,29 @@ static bool array_type(ChangeType *type, const ChangeCatalog *catalog, uint32_t 
                              type->element->shape == SHAPE_OPAQUE_SHAPE;
     AUTO_BUFFER head = TEXT_EMPTY;
     text_add(&head, "\"type\":\"array\",\"items\":");
-    change_type_schema(type->element, !type->element_required, NULL, NULL, &head);
+    change_field_write(type->element, &(ChangeField){.optional = !type->element_required}, &head);
     describe(type, "array", "", "[]");
     set(&type->head, x_strdup(text_string(&head)));
     array_unchanged(type, element);
     return true;
 }
 
+/* What a domain is over, or the type itself; NULL: the catalog does not know it. */
+static const ChangeTypeFacts *base_of(const ChangeCatalog *catalog, uint32_t *oid,
+                                      int32_t *modifier)
+{
+    const ChangeTypeFacts *facts = change_catalog_type(catalog, *oid);
+    while (facts != NULL && facts->kind == 'd') {
+        *modifier = *modifier >= 0 ? *modifier : facts->modifier;
+        *oid = facts->base;
+        facts = change_catalog_type(catalog, *oid);
+    }
+    return facts;
+}
+
 static bool resolve(ChangeType *type, const ChangeCatalog *catalog, uint32_t oid, int32_t modifier)
 {
-    const ChangeTypeFacts *facts = change_catalog_type(catalog, oid);
-    while (facts != NULL && facts->kind == 'd') {
-        modifier = modifier >= 0 ? modifier : facts->modifier;
-        oid = facts->base;
-        facts = change_catalog_type(catalog, oid);
-    }
+    const ChangeTypeFacts *facts = base_of(catalog, &oid, &modifier);
     if (builtin_type(type, oid, modifier)) {
         return true;
     }
@@ -574,21 +589,19 @@ void change_type_free(ChangeType **type)
         free(old->tail);
         free(old->zero);
         free(old->unchanged);
+        free(old->labels);
         free(old);
     }
 }
 
-void change_type_schema(const ChangeType *type, bool optional, const char *fallback,
-                        const char *field, Text *out)
+bool change_type_is_text(const ChangeType *type)
 {
-    text_printf(out, "{%s,\"optional\":%s%s", type->head, optional ? "true" : "false", type->tail);
-    if (fallback != NULL) {
-        text_add(out, ",\"default\":");
-        text_add(out, fallback);
-    }
-    if (field != NULL) {
-        text_add(out, ",\"field\":");
-        text_add(out, field);
-    }
-    text_add(out, "}");
+    return type->shape == SHAPE_TEXT || type->shape == SHAPE_ENUM;
+}
+
+size_t change_type_length(const ChangeCatalog *catalog, uint32_t oid, int32_t modifier)
+{
+    (void)base_of(catalog, &oid, &modifier);
+    bool limited = (oid == OID_VARCHAR || oid == OID_BPCHAR) && modifier > VARLENA_HEADER;
+    return limited ? (size_t)(modifier - VARLENA_HEADER) : 0;
 }

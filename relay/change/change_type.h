@@ -22,6 +22,7 @@ typedef enum ChangeShape {
     SHAPE_MONEY_TEXT,
     SHAPE_MONEY_DOUBLE,
     SHAPE_TEXT,
+    SHAPE_ENUM,         /* the same, where its schema names all labels (schemas = true) */
     SHAPE_BYTES,        /* bytea */
     SHAPE_OPAQUE,       /* text of a type that nobody knows, as bytes */
     SHAPE_OPAQUE_SHAPE, /* the same of a geometric one, whose numbers are laid out as Java's */
@@ -60,6 +61,8 @@ struct ChangeType {
     char *zero;            /* JSON in the place of a value that is not there but must be */
     char *unchanged;       /* JSON of an unchanged TOAST value; NULL: as a NULL */
     ChangeType *element;   /* SHAPE_ARRAY; owned */
+    uint32_t oid;          /* SHAPE_ENUM */
+    char *labels;          /* the same: with commas between */
     bool in_array;         /* it is one of an array's elements */
     bool element_required; /* an element cannot be NULL */
     char delimiter;        /* between elements */
@@ -71,7 +74,9 @@ ChangeType *change_type_new(const ChangeCatalog *catalog, const ChangeModes *mod
                             int32_t modifier);
 void change_type_free(ChangeType **type);
 
-/** Appends the schema as an object, with a default (JSON; NULL: none) and a field's name (JSON;
- * NULL: none). */
-void change_type_schema(const ChangeType *type, bool optional, const char *fallback,
-                        const char *field, Text *out);
+/** Its values are written as they are, as strings. */
+bool change_type_is_text(const ChangeType *type);
+
+/** How many characters a column of this type takes: varchar(n), char(n) and domains over them; 0:
+ * no limit. */
+size_t change_type_length(const ChangeCatalog *catalog, uint32_t oid, int32_t modifier);

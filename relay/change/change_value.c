@@ -7,6 +7,7 @@
 #include "change/change_array.h"
 #include "change/change_hstore.h"
 #include "change/change_json.h"
+#include "change/change_label.h"
 #include "change/change_number.h"
 #include "change/change_time.h"
 
@@ -15,14 +16,6 @@
 #define MINUS_INFINITY_US   INT64_C(-9223372036832400000)
 #define INFINITY_DAYS       INT64_C(-2147472692)
 #define MINUS_INFINITY_DAYS INT64_C(-2147472691)
-
-static void text_cut(Text *text, size_t length)
-{
-    text->length = length;
-    if (text->data != NULL) {
-        text->data[length] = '\0';
-    }
-}
 
 static ChangeWritten written_if(bool written)
 {
@@ -448,6 +441,10 @@ static ChangeWritten write_shape(const ChangeType *type, Slice text, ChangeOut *
         return write_money(type, text, out);
     case SHAPE_TEXT:
         return written_if(change_json_string(&out->json, text));
+    case SHAPE_ENUM:
+        return change_label_known(type, text, out)
+                   ? written_if(change_json_string(&out->json, text))
+                   : CHANGE_STALE;
     case SHAPE_BYTES:
         return write_bytes(type, text, out);
     case SHAPE_OPAQUE:
