@@ -90,6 +90,11 @@ void captured_add_questions(const PipelineConfig *pipeline, uint32_t relation, i
 {
     mapped_add_query(pipeline, &(MappedQuestion){.only = relation}, server_version, sql);
     text_add(sql, "; ");
+    captured_add_catalog_questions(relation, sql);
+}
+
+void captured_add_catalog_questions(uint32_t relation, Text *sql)
+{
     add_catalog(CHANGE_CATALOG_TABLES, relation, sql);
     text_add(sql, "; ");
     add_catalog(CHANGE_CATALOG_TYPES, relation, sql);
@@ -140,6 +145,29 @@ static CapturedTable *captured_add(Captured *captured, uint32_t oid)
     return &items[at];
 }
 
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err)
+{
+    const PipelineConfig *pipeline = captured->pipeline;
+    CapturedTable *known = captured_add(captured, relation->oid);
+    change_table_free(&known->table);
+    known->told = true;
+    known->mapping = mapping;
+    if (mapping == NULL) {
+        return OK;
+    }
+    if (change_table_new(&(ChangeTables){.catalog = &captured->catalog,
+                                         .modes = &pipeline->tables.modes,
+                                         .prefix = pipeline->tables.topic_prefix,
+                                         .database = captured->database},
+                         mapping, relation, &captured->out, &known->table, err) != OK) {
+        return FAILED;
+    }
+    known->topic = captured_keep(captured, known->table->topic);
+    known->name = captured_keep(captured, known->table->name);
+    return OK;
+}
+
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err)
 {
     if (captured->tables.count >= CAPTURED_MAX && captured_at(captured, relation->id) == NULL) {
@@ -147,34 +175,22 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
                          CAPTURED_MAX);
     }
     const MappedTable *mapped = mapped_find(&captured->mapped, relation->id);
-    CapturedTable *known = captured_add(captured, relation->id);
-    change_table_free(&known->table);
-    known->mapping = NULL;
-    known->told = true;
-    if (mapped == NULL) {
-        return OK;
-    }
     ChangeColumn *columns = x_calloc(relation->columns + 1U, sizeof(*columns));
     ByteReader rest = bytes_reader(relation->bytes.data, relation->bytes.length);
     for (size_t i = 0; i < relation->columns; i++) {
         PgOutputColumn column = pgoutput_column(&rest);
         columns[i] = (ChangeColumn){column.name, column.type, column.type_modifier};
     }
-    const PipelineConfig *pipeline = captured->pipeline;
-    known->mapping = &pipeline->tables.mappings[mapped->mapping];
-    Status status = change_table_new(&(ChangeTables){.catalog = &captured->catalog,
-                                                     .modes = &pipeline->tables.modes,
-                                                     .prefix = pipeline->tables.topic_prefix,
-                                                     .database = captured->database},
-                                     known->mapping,
-                                     &(ChangeRelation){relation->id, columns, relation->columns},
-                                     &captured->out, &known->table, err);
+    AUTO_ERROR why = {0};
+    Status set = captured_set(
+        captured, mapped != NULL ? &captured->pipeline->tables.mappings[mapped->mapping] : NULL,
+        &(ChangeRelation){relation->id, columns, relation->columns}, &why);
     free(columns);
-    if (status == OK) {
-        known->topic = captured_keep(captured, known->table->topic);
-        known->name = captured_keep(captured, known->table->name);
+    if (set != OK && why.code != CODE_CHANGE_SCHEMA_STALE) { /* which is dropped by now */
+        error_copy(err, &why);
+        return FAILED;
     }
-    return status;
+    return OK;
 }
 
 Captured *captured_new(const PipelineConfig *pipeline)

@@ -37,11 +37,18 @@ void captured_restart(Captured *captured);
 /** Appends the questions about a relation; their answers come back to captured_read(). */
 void captured_add_questions(const PipelineConfig *pipeline, uint32_t relation, int server_version,
                             Text *sql);
+/** Only those about its columns and their types. */
+void captured_add_catalog_questions(uint32_t relation, Text *sql);
 /** True when it was an answer to one of them. */
 bool captured_read(Captured *captured, const PGresult *result, Error *err);
 
 /** Takes a Relation message whose questions were answered. RETRY / PG_PROTOCOL when it is
  * malformed, or of too many. */
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err);
-/** NULL: this stream has not told of it. */
+/** The table as its rows are read from now on, by somebody who asked the catalog about it: the same
+ * as a Relation message with these columns. mapping: NULL: none means it. RETRY /
+ * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err);
+/** NULL: neither this stream has told of it, nor was it set. */
 const CapturedTable *captured_find(Captured *captured, uint32_t oid);

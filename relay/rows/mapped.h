@@ -81,9 +81,6 @@ typedef struct MappedQuestion {
 /** Appends the query. */
 void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
                       int server_version, Text *sql);
-/** Appends what stands in its parentheses: one row for each table, for statements that count. */
-void mapped_add_rows(const PipelineConfig *pipeline, const MappedQuestion *question,
-                     int server_version, Text *sql);
 /** True when it is an answer to that query. */
 bool mapped_is(const PGresult *result);
 /** Reads the answer; what was known before is replaced. RETRY / PG_PROTOCOL when it is none. */
