@@ -12,7 +12,8 @@
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
-/* By name: without a position of ours, nothing else tells what a pipeline was called. */
+/* By name: without a position of ours, nothing else tells what a pipeline was called. Those of
+ * ordinary tables have no table of their own. */
 static void add_before(const Config *config, const PipelineConfig *pipeline,
                        const char *position_table, Text *sql)
 {
@@ -24,8 +25,8 @@ static void add_before(const Config *config, const PipelineConfig *pipeline,
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT o.pipeline, o.slot, z.active FROM %s o JOIN"
                 " pg_replication_slots z ON z.slot_name = o.slot AND z.database ="
-                " current_database() WHERE o.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
-                position_table, table);
+                " current_database() WHERE %so.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
+                position_table, pipeline->capture == CAPTURE_TABLES ? "false AND " : "", table);
     for (size_t i = 0; i < config->pipeline_count; i++) {
         AUTO_TEXT name = ident_literal(config->pipelines[i].name);
         text_printf(sql, "%s%s", i > 0 ? ", " : "", name);

@@ -2,12 +2,13 @@
  * that go elsewhere. Nothing behind it is read. */
 #pragma once
 
+#include "cdc/captured.h"
 #include "cdc/wal_verify.h"
 
 typedef struct Ask Ask;
 
 Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *verify,
-             Relations *relations);
+             Relations *relations, Captured *captured);
 void ask_free(Ask **ask);
 
 /** Keeps the message and asks the server, about this relation unless it is NULL: NEWS_ANSWERED. */

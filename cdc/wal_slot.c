@@ -33,7 +33,7 @@ static void on_slot_result(void *arg, const PGresult *result)
     uint64_t lsn = 0;
     (void)lsn_parse(pg_needed_field(result, 0, "consistent_point"), &lsn);
     progress_start_at(slot->with.books->progress, lsn);
-    fill_set_snapshot(slot->with.fill, pg_needed_field(result, 0, "snapshot_name"));
+    filling_set_snapshot(slot->with.fill, pg_needed_field(result, 0, "snapshot_name"));
 }
 
 /* The marker may write: the row is ours. */
@@ -70,7 +70,7 @@ static void on_position_saved(void *arg, const Error *err)
     verify_stored(with->books->verify);
     gap_closed(with->books->gap);
     slot_start_marker(slot, &(MarkerPosition){.lsn = progress_start(with->books->progress)});
-    fill_start(with->fill);
+    filling_start(with->fill);
 }
 
 void wal_slot_watch(WalSlot *slot)
@@ -238,10 +238,10 @@ static void on_claimed(void *arg, const Error *err)
     bool rows_tell = !wal_keeps_rows(with->wal);
     if (stored->backfill || read_again) {
         gap_say_none(with->books->gap); /* the table is read anyway */
-        fill_go_on(with->fill);
+        filling_go_on(with->fill);
     } else if (verify_must_prove(with->books->verify) ||
                (rows_tell && gap_may_say_none(with->books->gap))) {
-        fill_prove(with->fill);
+        filling_prove(with->fill);
     } else {
         slot_nothing_missed(slot);
     }
@@ -271,8 +271,8 @@ static void slot_missed(WalSlot *slot, const Error *gap)
 void wal_slot_compared(WalSlot *slot)
 {
     int64_t first_missed = 0;
-    size_t missed = fill_missed(slot->with.fill, &first_missed);
-    fill_forget(slot->with.fill);
+    size_t missed = filling_missed(slot->with.fill, &first_missed);
+    filling_forget(slot->with.fill);
     if (missed == 0) {
         verify_adopt(slot->with.books->verify);
         slot_nothing_missed(slot);
@@ -394,7 +394,7 @@ void wal_slot_decide(WalSlot *slot)
     if (!stored->same_messages && stored->position.tx_lsn != 0) {
         stored->position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
-    fill_forget(slot->with.fill);
+    filling_forget(slot->with.fill);
     gap_close(gap, false);
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && gap_may_close(gap) &&
         given->known->publication_changed) {

@@ -13,6 +13,7 @@ WalStart *start_new(const PipelineConfig *pipeline)
                               .known = x_calloc(1, sizeof(SlotKnown))};
     start->instance = x_calloc(1, sizeof(*start->instance));
     start->found = x_calloc(1, sizeof(*start->found));
+    start->mapped = x_calloc(1, sizeof(*start->mapped));
     AUTO_TEXT name = ident_literal(pipeline->name);
     start->position_key = x_format("pipeline = %s", name);
     return start;
@@ -24,6 +25,7 @@ void start_forget(WalStart *start)
     *start->given.stored = (SlotStored){0};
     *start->given.known = (SlotKnown){0};
     *start->instance = (Instance){0};
+    mapped_clear(start->mapped);
     start->facts_told = false;
     start->found_told = false;
 }
@@ -38,6 +40,8 @@ void start_free(WalStart **start)
     free((*start)->given.known);
     free((*start)->instance);
     free((*start)->found);
+    mapped_clear((*start)->mapped);
+    free((*start)->mapped);
     free((*start)->position_table);
     free((*start)->position_key);
     free(*start);

@@ -374,6 +374,11 @@ Status change_event_row(ChangeEvents *events, const ChangeTable *table, const Ch
     return OK;
 }
 
+Slice change_events_message_topic(const ChangeEvents *events)
+{
+    return slice_of(events->message_topic);
+}
+
 Status change_event_message(ChangeEvents *events, const ChangeMessage *message, Arena *arena,
                             ChangeRecord *ret, Error *err)
 {

@@ -86,6 +86,9 @@ typedef struct ChangeMessage {
     const ChangePlace *place;
 } ChangeMessage;
 
+/** The topic of logical messages; lives as long as the ChangeEvents. */
+Slice change_events_message_topic(const ChangeEvents *events);
+
 /** The record of a logical message. POISON when its prefix is no UTF-8. */
 Status change_event_message(ChangeEvents *events, const ChangeMessage *message, Arena *arena,
                             ChangeRecord *ret, Error *err);
