@@ -7,13 +7,13 @@
 #define NAME(text)  ((char *)(text))
 #define COUNT(list) (sizeof(list) / sizeof(*(list)))
 
-static ColumnLength masks[] = {{NAME("phone"), 4, 0},
-                               {NAME("pin"), 4, 0},
-                               {NAME("nick"), 4, 0},
-                               {NAME("initials"), 4, 0},
-                               {NAME("feel"), 4, 0}};
+static ColumnLength masks[] = {{NAME("phone"), 4},
+                               {NAME("pin"), 4},
+                               {NAME("nick"), 4},
+                               {NAME("initials"), 4},
+                               {NAME("feel"), 4}};
 static ColumnLength cuts[] = {
-    {NAME("short"), 5, 0}, {NAME("long"), 5, 0}, {NAME("story"), 5, 0}, {NAME("note"), 5, 0}};
+    {NAME("short"), 5}, {NAME("long"), 5}, {NAME("story"), 5}, {NAME("note"), 5}};
 static char *hashed[] = {NAME("email"), NAME("login"), NAME("tag"), NAME("stamp"), NAME("hashed")};
 static char *key[] = {NAME("region"), NAME("code")};
 static char *excluded[] = {NAME("phone"), NAME("story"), NAME("feel")};
