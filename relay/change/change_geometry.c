@@ -1,7 +1,5 @@
 #include "change/change_geometry.h"
 
-#include <string.h>
-
 #include "change/change_hex.h"
 #include "change/change_json.h"
 

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/text.h"
 #include "change/change_catalog.h"
 #include "config/change_mode.h"
 
