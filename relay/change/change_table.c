@@ -187,7 +187,7 @@ static Status make_key(const Making *making, Error *err)
     } else if (name_key(making, err) != OK) {
         return FAILED;
     }
-    for (size_t i = 0; i < table->key_count; i++) {
+    for (size_t i = 0; mapping != NULL && i < table->key_count; i++) {
         const ChangeTableColumn *column = &table->columns[table->key[i]];
         if (change_mapping_excludes(mapping, column->name)) {
             return refuse_key(making, column->name, "exclude_columns keeps it out of records", err);
