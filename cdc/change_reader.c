@@ -217,7 +217,10 @@ static Status reader_change(ChangeReader *reader, Assembler *assembler, const Pg
                                      : 'd',
                      .old_row = reader_row(&change->old_tuple, reader->old_row),
                      .new_row = reader_row(&change->new_tuple, reader->new_row)};
-    return reader_add_records(reader, assembler, table, &row, err);
+    Status status = reader_add_records(reader, assembler, table, &row, err);
+    reader->number -= status != OK; /* it comes again, or the stream is left */
+    reader->asked = false;
+    return status;
 }
 
 static Status reader_truncate(ChangeReader *reader, Assembler *assembler,
@@ -351,6 +354,21 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
     }
 }
 
+uint32_t change_reader_relation(Slice message)
+{
+    bool change = message.length >= 5 && memchr("IUD", message.data[0], 3) != NULL;
+    return change ? bytes_load_u32((const unsigned char *)message.data + 1) : 0;
+}
+
+/* Of a change whose table is made anew. */
+static Status reader_answered(Assembler *assembler, Slice data, Error *err)
+{
+    ChangeReader *reader = assembler->changes;
+    uint32_t relation = change_reader_relation(data);
+    reader->asked = relation != 0;
+    return relation != 0 ? captured_renew(reader->captured, relation, err) : OK;
+}
+
 static bool reader_must_ask(const Assembler *assembler, const PgOutputRelation *relation)
 {
     (void)assembler;
@@ -366,7 +384,11 @@ static void reader_restart(Assembler *assembler)
 }
 
 const LogReader CHANGE_READER = {
-    .take = reader_take, .must_ask = reader_must_ask, .restart = reader_restart};
+    .take = reader_take,
+    .must_ask = reader_must_ask,
+    .answered = reader_answered,
+    .restart = reader_restart,
+};
 
 Captured *change_reader_captured(ChangeReader *reader)
 {
