@@ -8,8 +8,7 @@
 #include "base/timestamp.h"
 #include "base/uuid.h"
 #include "cdc/change_made.h"
-
-#define CONTEXT_PREFIX "outboxd.context" /* of outbox.set_context */
+#include "change/change_context.h"
 
 struct ChangeReader {
     const PipelineConfig *pipeline;
@@ -22,6 +21,9 @@ struct ChangeReader {
     bool begun;        /* it is told */
     uint64_t number;   /* of the last change of the transaction */
     ChangeTransaction transaction;
+    ChangeContext context;
+    bool has_context;
+    bool asked;    /* the catalog was asked for the change that is read */
     Arena scratch; /* of records that are made to be counted alone */
     Slice old_row[PGOUTPUT_COLUMNS_MAX];
     Slice new_row[PGOUTPUT_COLUMNS_MAX];
@@ -79,10 +81,10 @@ static void reader_begin_transaction(ChangeReader *reader, const Assembler *asse
     reader->place.xid = begin->xid;
     reader->place.lsn = assembler->message_lsn;
     reader->place.in_transaction = reader_tells_transactions(reader);
-    reader->place.context_count = 0;
     reader->begin = reader->place;
     reader->begun = false;
     reader->number = 0;
+    reader->has_context = false;
     change_transaction_clear(&reader->transaction);
 }
 
@@ -119,7 +121,13 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     change_transaction_next(&reader->transaction, table->name.data, &reader->place.total_order,
                             &reader->place.table_order);
     reader->place.now_ns = now_ns();
+    reader->place.context_count = 0;
+    if (reader->has_context) {
+        reader->place.context =
+            change_context_headers(&reader->context, arena, &reader->place.context_count);
+    }
     row->place = &reader->place;
+    row->asked = reader->asked;
     Status made = change_event_row(reader->events, table->table, row, arena, &records, &why);
     if (made != OK && why.class != ERROR_POISON) {
         error_copy(err, &why);
@@ -209,7 +217,10 @@ static Status reader_change(ChangeReader *reader, Assembler *assembler, const Pg
                                      : 'd',
                      .old_row = reader_row(&change->old_tuple, reader->old_row),
                      .new_row = reader_row(&change->new_tuple, reader->new_row)};
-    return reader_add_records(reader, assembler, table, &row, err);
+    Status status = reader_add_records(reader, assembler, table, &row, err);
+    reader->number -= status != OK; /* it comes again, or the stream is left */
+    reader->asked = false;
+    return status;
 }
 
 static Status reader_truncate(ChangeReader *reader, Assembler *assembler,
@@ -278,7 +289,10 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     } else {
         reader->place.last_commit = message->lsn;
     }
-    if (slice_equal(message->prefix, SLICE_LITERAL(CONTEXT_PREFIX))) {
+    if (slice_equal(message->prefix, SLICE_LITERAL(CHANGE_CONTEXT_PREFIX))) {
+        if (message->transactional && change_context_read(message->content, &reader->context)) {
+            reader->has_context = true;
+        }
         return OK;
     }
     if (!reader->pipeline->wal.messages) {
@@ -340,6 +354,21 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
     }
 }
 
+uint32_t change_reader_relation(Slice message)
+{
+    bool change = message.length >= 5 && memchr("IUD", message.data[0], 3) != NULL;
+    return change ? bytes_load_u32((const unsigned char *)message.data + 1) : 0;
+}
+
+/* Of a change whose table is made anew. */
+static Status reader_answered(Assembler *assembler, Slice data, Error *err)
+{
+    ChangeReader *reader = assembler->changes;
+    uint32_t relation = change_reader_relation(data);
+    reader->asked = relation != 0;
+    return relation != 0 ? captured_renew(reader->captured, relation, err) : OK;
+}
+
 static bool reader_must_ask(const Assembler *assembler, const PgOutputRelation *relation)
 {
     (void)assembler;
@@ -355,7 +384,11 @@ static void reader_restart(Assembler *assembler)
 }
 
 const LogReader CHANGE_READER = {
-    .take = reader_take, .must_ask = reader_must_ask, .restart = reader_restart};
+    .take = reader_take,
+    .must_ask = reader_must_ask,
+    .answered = reader_answered,
+    .restart = reader_restart,
+};
 
 Captured *change_reader_captured(ChangeReader *reader)
 {

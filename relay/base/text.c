@@ -63,7 +63,9 @@ void text_add_slice(Text *text, Slice slice)
 
 void text_add_char(Text *text, char c)
 {
-    text_append(text, &c, 1);
+    text_reserve(text, 1);
+    text->data[text->length++] = c;
+    text->data[text->length] = '\0';
 }
 
 void text_printf(Text *text, const char *format, ...)

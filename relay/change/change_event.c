@@ -17,6 +17,14 @@ enum { CONTEXT_HEADERS = 4 };
 struct ChangeEvents {
     ChangeBinary binary;
     char *source; /* "source":{"version":..., up to "ts_ms": */
+    /* What is the same in all records of a transaction, and of which one it is. */
+    struct {
+        Text head;  /* the source block up to its own LSN */
+        Text times; /* behind it, with a comma at the end */
+        int64_t committed_at_us;
+        uint64_t last_commit;
+        ChangeSnapshot snapshot;
+    } same;
     char *database;
     char *prefix;
     char *run;
@@ -78,6 +86,8 @@ void change_events_free(ChangeEvents **events)
         return;
     }
     free(old->source);
+    text_free(&old->same.head);
+    text_free(&old->same.times);
     free(old->database);
     free(old->prefix);
     free(old->run);
@@ -114,8 +124,7 @@ static void add_transaction_id(Text *json, const ChangePlace *place)
     text_add_char(json, '"');
 }
 
-/* The source block and the one of the transaction, with a comma behind. */
-static void add_source(ChangeEvents *events, const char *table, const ChangePlace *place)
+static void set_same(ChangeEvents *events, const ChangePlace *place)
 {
     static const char *const SNAPSHOTS[] = {
         [SNAPSHOT_NO] = "false",
@@ -125,7 +134,16 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
         [SNAPSHOT_LAST_OF_TABLE] = "last_in_data_collection",
         [SNAPSHOT_LAST] = "last",
     };
-    Text *json = &events->out->json;
+    if (events->same.head.length > 0 && events->same.committed_at_us == place->committed_at_us &&
+        events->same.last_commit == place->last_commit &&
+        events->same.snapshot == place->snapshot) {
+        return;
+    }
+    events->same.committed_at_us = place->committed_at_us;
+    events->same.last_commit = place->last_commit;
+    events->same.snapshot = place->snapshot;
+    Text *json = &events->same.head;
+    text_clear(json);
     text_add(json, events->source);
     change_json_number(json, place->committed_at_us / 1000);
     text_add(json, ",\"snapshot\":\"");
@@ -135,12 +153,28 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
     text_add(json, ",\"sequence\":\"[");
     add_lsn(json, place->last_commit);
     text_add_char(json, ',');
-    add_lsn(json, place->lsn);
+    json = &events->same.times;
+    text_clear(json);
     text_add(json, "]\",\"ts_us\":");
     change_json_number(json, place->committed_at_us);
     text_add(json, ",\"ts_ns\":");
     change_json_number(json, place->committed_at_us * 1000);
     text_add_char(json, ',');
+}
+
+static Slice slice_of_text(const Text *text)
+{
+    return (Slice){.data = text_string(text), .length = text->length};
+}
+
+/* The source block and the one of the transaction, with a comma behind. */
+static void add_source(ChangeEvents *events, const char *table, const ChangePlace *place)
+{
+    Text *json = &events->out->json;
+    set_same(events, place);
+    text_add_slice(json, slice_of_text(&events->same.head));
+    add_lsn(json, place->lsn);
+    text_add_slice(json, slice_of_text(&events->same.times));
     text_add(json, table);
     text_add(json, ",\"txId\":");
     if (place->xid != 0) {
@@ -165,8 +199,7 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
 
 static Slice taken(ChangeEvents *events, Arena *arena)
 {
-    return arena_copy(arena, (Slice){.data = text_string(&events->out->json),
-                                     .length = events->out->json.length});
+    return arena_copy(arena, slice_of_text(&events->out->json));
 }
 
 /* One change on its way into records. */

@@ -100,7 +100,9 @@ static void group_copy(const OptionGroups *groups, char *to, const char *from)
 {
     size_t count;
     const Option *options = options_all(&count);
-    memcpy(to + groups->line, from + groups->line, sizeof(int));
+    if (groups->line != NO_LINE) {
+        memcpy(to + groups->line, from + groups->line, sizeof(int));
+    }
     for (size_t i = 0; i < count; i++) {
         if (options[i].scope == groups->scope && (options[i].flags & OPTION_NOT_BUILT) == 0) {
             option_copy(&options[i], to, from);

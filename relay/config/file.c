@@ -263,7 +263,9 @@ static void file_read_groups(Load *load, const Option *option, const Group *oute
     for (size_t i = 0; i < count; i++) {
         const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);
         char *element = option_group(option, outer->base, i);
-        *(int *)(void *)(element + groups->line) = file_line(load, item);
+        if (groups->line != NO_LINE) {
+            *(int *)(void *)(element + groups->line) = file_line(load, item);
+        }
         if (config_setting_type(item) != CONFIG_TYPE_GROUP) {
             AUTO_TEXT place = file_place(load, item);
             problems_add(load->problems, false, place, "write { ... }",

@@ -66,23 +66,26 @@ static void columns_check_list(Load *load, const MappingConfig *mapping, const C
     }
 }
 
+static void columns_check_both(Load *load, const MappingConfig *mapping, const ColumnList *first,
+                               const ColumnList *second)
+{
+    for (size_t i = 0; i < second->count; i++) {
+        const char *name = list_name(second, i);
+        if (name != NULL && list_has(first, first->count, name)) {
+            rules_problem(load, SCOPE_MAPPING, second->path, mapping, "leave it in one of them",
+                          "column \"%s\" of \"%s\" is in both %s and %s", name, mapping->table,
+                          first->path, second->path);
+        }
+    }
+}
+
 /* One value cannot be two things. */
 static void columns_check_changed(Load *load, const MappingConfig *mapping,
                                   const ColumnLists *lists)
 {
     for (size_t i = 1; i < LIST_KEY; i++) {
-        const ColumnList *list = &lists->items[i];
-        for (size_t j = 0; j < list->count; j++) {
-            const char *name = list_name(list, j);
-            for (size_t k = 0; name != NULL && k < i; k++) {
-                const ColumnList *other = &lists->items[k];
-                if (list_has(other, other->count, name)) {
-                    rules_problem(load, SCOPE_MAPPING, list->path, mapping,
-                                  "leave it in one of them",
-                                  "column \"%s\" of \"%s\" is in both %s and %s", name,
-                                  mapping->table, other->path, list->path);
-                }
-            }
+        for (size_t j = 0; j < i; j++) {
+            columns_check_both(load, mapping, &lists->items[j], &lists->items[i]);
         }
     }
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "config/lists.h"
 #include "config/load.h"
 #include "config/mapping_columns.h"
 #include "config/nearest.h"

@@ -57,11 +57,13 @@ typedef struct OptionChoice {
     bool not_built;
 } OptionChoice;
 
+#define NO_LINE SIZE_MAX
+
 /* What the groups of a list become. */
 typedef struct OptionGroups {
     OptionScope scope;  /* of the options in a group */
     size_t size;        /* of the struct that each becomes */
-    size_t line;        /* offset of its line in the file, an int */
+    size_t line;        /* offset of its line in the file, an int; NO_LINE: it keeps none */
     size_t count;       /* offset of their number, in the struct that the list stands in */
     size_t most;        /* so many groups a list may have */
     const char *called; /* in messages: "route" */

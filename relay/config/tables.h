@@ -36,7 +36,6 @@ enum {
 typedef struct ColumnLength {
     char *column;
     int64_t characters;
-    int line; /* in the file; 0: none */
 } ColumnLength;
 
 /* What becomes of the tables that one name, or pattern, means. */

@@ -10,6 +10,7 @@
  *   up        the table and what it is a partition of
  *   leaf      the partitions that have rows, together
  *   sent      what the publications send of it
+ *   t         all that is asked, a row for each table
  *
  * Everything is qualified. What only later versions have is asked only of these. Names are joined,
  * not searched for, as a configuration may name thousands. */
@@ -19,7 +20,7 @@
 #include "base/memory.h"
 #include "pg/ident.h"
 #include "rows/companion.h"
-#include "rows/mapped.h"
+#include "rows/mapped_internal.h"
 #include "rows/mapped_name.h"
 #include "rows/precondition_internal.h"
 
@@ -31,6 +32,11 @@
     "(" x ".relreplident = 'f' OR EXISTS (SELECT FROM " PG "pg_index i WHERE i.indrelid = " x      \
     ".oid AND i.indisvalid AND i.indimmediate AND CASE " x ".relreplident WHEN 'd' THEN"           \
     " i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END))"
+
+/* A transaction that has not ended yet changes or drops the catalog row x. */
+#define OPEN(x)                                                                                    \
+    "(" x ".xmax <> '0'::" PG "xid AND EXISTS (SELECT FROM " PG "pg_locks l WHERE l.locktype ="    \
+    " 'transactionid' AND l.granted AND l.transactionid = " x ".xmax))"
 
 enum { NAME_BYTES_MAX = 63 };
 
@@ -53,14 +59,16 @@ static void add_publications(const PipelineConfig *pipeline, Text *sql)
     AUTO_TEXT name = mapped_second_publication(pipeline);
     AUTO_TEXT first = ident_literal(pipeline->wal.publication);
     AUTO_TEXT second = ident_literal(name);
-    text_printf(sql,
-                "b AS MATERIALIZED (SELECT p.oid, p.puballtables, p.pubviaroot, p.pubinsert,"
-                " p.pubupdate, p.pubdelete, p.pubtruncate, p.pubname = %s AS first,"
-                " p.oid || ':' || p.xmin AS identity,"
-                " " PG "concat(CASE WHEN p.pubinsert THEN 'i' END, CASE WHEN p.pubupdate THEN 'u'"
-                " END, CASE WHEN p.pubdelete THEN 'd' END, CASE WHEN p.pubtruncate THEN 't' END)"
-                " AS operations FROM " PG "pg_publication p WHERE p.pubname IN (%s, %s)), ",
-                first, first, second);
+    text_printf(
+        sql,
+        "b AS MATERIALIZED (SELECT p.oid, p.puballtables, p.pubviaroot, p.pubinsert,"
+        " p.pubupdate, p.pubdelete, p.pubtruncate, p.pubname = %s AS first,"
+        " p.oid || ':' || p.xmin AS identity, " OPEN(
+            "p") " AS open,"
+                 " " PG "concat(CASE WHEN p.pubinsert THEN 'i' END, CASE WHEN p.pubupdate THEN 'u'"
+                 " END, CASE WHEN p.pubdelete THEN 'd' END, CASE WHEN p.pubtruncate THEN 't' END)"
+                 " AS operations FROM " PG "pg_publication p WHERE p.pubname IN (%s, %s)), ",
+        first, first, second);
 }
 
 static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
@@ -90,44 +98,67 @@ static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
 /* The VALUES of the mappings that are of this kind; without any, no row. */
 static void add_names(const PipelineConfig *pipeline, bool patterns, Text *sql)
 {
-    text_printf(sql, "%s(i, s, s_like, t, t_like) AS MATERIALIZED (",
+    text_printf(sql, "%s(i, s, s_like, t, t_like, wants, has_filter) AS MATERIALIZED (",
                 patterns ? "pattern" : "named");
     bool some = false;
     for (size_t i = 0; i < pipeline->tables.mapping_count; i++) {
+        const MappingConfig *mapping = &pipeline->tables.mappings[i];
         MappedName name = {0};
-        if (!mapped_name_read(pipeline->tables.mappings[i].table, &name)) {
+        if (!mapped_name_read(mapping->table, &name)) {
             continue; /* the configuration refuses it */
         }
         if ((name.schema.is_pattern || name.table.is_pattern) == patterns) {
             AUTO_TEXT schema = ident_literal(name.schema.text);
             AUTO_TEXT table = ident_literal(name.table.text);
-            text_printf(sql, "%s(%zu, %s, %s, %s, %s)", some ? ", " : "VALUES ", i, schema,
+            text_printf(sql, "%s(%zu, %s, %s, %s, %s, %u, %s)", some ? ", " : "VALUES ", i, schema,
                         name.schema.is_pattern ? "true" : "false", table,
-                        name.table.is_pattern ? "true" : "false");
+                        name.table.is_pattern ? "true" : "false", mapping->operations,
+                        mapping->filter != NULL && *mapping->filter != '\0' ? "true" : "false");
             some = true;
         }
         mapped_name_clear(&name);
     }
-    text_add(sql, some ? "), " : "SELECT 0, '', false, '', false WHERE false), ");
+    text_add(sql, some ? "), " : "SELECT 0, '', false, '', false, 0, false WHERE false), ");
+}
+
+void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
+                           Text *sql)
+{
+    AUTO_TEXT s = ident_literal(schema);
+    AUTO_TEXT t = ident_literal(name);
+    text_add(sql, "WITH ");
+    add_names(pipeline, false, sql);
+    add_names(pipeline, true, sql);
+    text_printf(sql,
+                "r(s, t) AS (VALUES (%s, %s)) SELECT " PG "min(h.i) AS " MAPPED_BY_NAME " FROM"
+                " (SELECT m.i FROM r JOIN named m USING (s, t) UNION ALL SELECT m.i FROM r JOIN"
+                " pattern m ON CASE WHEN m.s_like THEN r.s ~ m.s ELSE r.s = m.s END AND CASE WHEN"
+                " m.t_like THEN r.t ~ m.t ELSE r.t = m.t END) h",
+                s, t);
 }
 
 static void add_meant(Text *sql)
 {
     text_add(sql,
-             "hit AS (SELECT r.oid, m.i FROM rel r JOIN named m ON m.s = r.nspname AND m.t ="
-             "  r.relname UNION ALL SELECT r.oid, m.i FROM rel r JOIN pattern m ON"
+             "hit AS MATERIALIZED (SELECT r.oid, m.i, m.wants, m.has_filter FROM rel r JOIN named m"
+             "  ON m.s = r.nspname AND m.t = r.relname"
+             "  UNION ALL SELECT r.oid, m.i, m.wants, m.has_filter FROM rel r JOIN pattern m ON"
              "  CASE WHEN m.s_like THEN r.nspname ~ m.s ELSE r.nspname = m.s END AND"
              "  CASE WHEN m.t_like THEN r.relname ~ m.t ELSE r.relname = m.t END),"
              " meant AS MATERIALIZED (SELECT h.oid, " PG "min(h.i) AS mapping,"
-             "  (" PG "array_agg(h.i ORDER BY h.i))[2] AS second FROM hit h GROUP BY h.oid),"
+             "  (" PG "array_agg(h.i ORDER BY h.i))[2] AS second,"
+             "  (" PG "array_agg(h.wants ORDER BY h.i))[1] AS wants,"
+             "  (" PG "array_agg(h.has_filter ORDER BY h.i))[1] AS has_filter"
+             "  FROM hit h GROUP BY h.oid),"
              " c AS MATERIALIZED (SELECT k.oid, k.relname, k.relnamespace, k.relkind,"
              "  k.relreplident, k.relpersistence, k.relispartition, k.relowner, k.reltuples,"
              "  k.relrowsecurity, k.relforcerowsecurity, r.nspname, m.mapping, m.second,"
+             "  m.wants, m.has_filter,"
              "  " PG "quote_ident(r.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
              "  FROM meant m JOIN rel r ON r.oid = m.oid JOIN " PG "pg_class k ON k.oid = m.oid"
              "  WHERE NOT (r.relispartition AND EXISTS (SELECT FROM"
              "   " PG "pg_partition_ancestors(m.oid) a JOIN meant o ON o.oid = a.relid"
-             "   WHERE a.relid <> m.oid))) ");
+             "   WHERE a.relid <> m.oid))), ");
 }
 
 /* Its entries, of which each has its identity; of a schema also what tells that the table is in it,
@@ -138,22 +169,23 @@ static void add_entries(int version, Text *sql)
     text_printf(sql,
                 " CROSS JOIN LATERAL (SELECT " PG "string_agg(r.oid || ':' || r.xmin, '+' ORDER BY"
                 "  r.oid) AS own, " PG "bool_or(%s) AS filtered, " PG "bool_or(%s) AS listed,"
-                "  " PG "bool_or(r.xmax <> '0'::" PG "xid AND EXISTS (SELECT FROM " PG "pg_locks l"
-                "   WHERE l.locktype = 'transactionid' AND l.granted AND l.transactionid ="
-                "   r.xmax)) AS open, " PG "bool_or(r.prrelid <> c.oid) AS above"
-                "  FROM " PG "pg_publication_rel r WHERE r.prrelid = ANY (up.oids)"
-                "  AND r.prpubid = b.oid) e",
+                "  " PG "bool_or(" OPEN("r") ") AS open, " PG "bool_or(r.prrelid <> c.oid) AS above"
+                                             "  FROM " PG
+                                             "pg_publication_rel r WHERE r.prrelid = ANY (up.oids)"
+                                             "  AND r.prpubid = b.oid) e",
                 fifteen ? "r.prqual IS NOT NULL" : "false",
                 fifteen ? "r.prattrs IS NOT NULL" : "false");
+    /* By the table, which is in one schema: by the schema, all that is in it would be read for each
+     * of its tables. */
     text_add(sql, fifteen ? " CROSS JOIN LATERAL (SELECT " PG
                             "string_agg(m.oid || ':' || m.xmin || "
-                            " '.' || d.xmin, '+' ORDER BY m.oid) AS schemas,"
+                            " '.' || (SELECT d.xmin FROM " PG "pg_depend d WHERE d.classid ="
+                            "   'pg_catalog.pg_class'::" PG "regclass AND d.objid = x.oid AND"
+                            "   d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_namespace'::" PG
+                            "regclass), '+' ORDER BY m.oid) AS schemas,"
                             "  " PG "bool_or(x.oid <> c.oid) AS above FROM " PG "pg_class x"
                             "  JOIN " PG "pg_publication_namespace m ON m.pnnspid = x.relnamespace"
-                            "  AND m.pnpubid = b.oid JOIN " PG "pg_depend d ON d.classid ="
-                            "  'pg_catalog.pg_class'::" PG "regclass AND d.objid = x.oid AND"
-                            "  d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_namespace'::" PG
-                            "regclass AND d.refobjid = m.pnnspid WHERE x.oid = ANY (up.oids)) s"
+                            "  AND m.pnpubid = b.oid WHERE x.oid = ANY (up.oids)) s"
                           : " CROSS JOIN (SELECT NULL::" PG "text AS schemas, false AS above) s");
 }
 
@@ -166,7 +198,7 @@ static void add_sent(int version, Text *sql)
         " LEFT JOIN LATERAL (SELECT " PG "bool_or(b.pubinsert) AS inserts, " PG
         "bool_or(b.pubupdate) AS updates, " PG "bool_or(b.pubdelete) AS deletes, " PG
         "bool_or(b.pubtruncate) AS truncates, " PG "bool_or(e.filtered) AS filtered, " PG
-        "bool_or(e.listed) AS listed, " PG "bool_or(e.open) AS open,"
+        "bool_or(e.listed) AS listed, " PG "bool_or(b.open OR e.open) AS open,"
         " " PG "bool_or(b.pubviaroot) AS via_root,"
         " " PG "bool_or(b.pubviaroot AND c.relispartition AND (b.puballtables OR e.above OR"
         "  s.above)) AS above,"
@@ -187,24 +219,23 @@ static void add_leaves(bool sizes, Text *sql)
                 " LEFT JOIN LATERAL (WITH RECURSIVE t(oid) AS (SELECT h.inhrelid FROM"
                 "  " PG "pg_inherits h WHERE h.inhparent = c.oid UNION SELECT h.inhrelid FROM"
                 "  " PG "pg_inherits h JOIN t ON h.inhparent = t.oid)"
-                " SELECT " PG
-                "bool_and(" USABLE("l") ") FILTER (WHERE"
-                                        "  l.relkind = 'r') AS usable,"
-                                        " " PG "bool_and(l.relpersistence = 'p') AS logged,"
-                                        " " PG "bool_or(l.relkind = 'f') AS is_foreign,"
-                                        " " PG "string_agg(DISTINCT l.relreplident::" PG
-                                        "text, '') FILTER (WHERE"
-                                        "  l.relkind = 'r') AS identity%s"
-                                        " FROM t JOIN " PG
-                                        "pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p') leaf"
-                                        " ON c.relkind = 'p'",
+                " SELECT " PG "bool_and(" USABLE(
+                    "l") ") FILTER (WHERE"
+                         "  l.relkind = 'r') AS usable,"
+                         " " PG "bool_and(l.relpersistence = 'p') AS logged,"
+                         " " PG "bool_or(l.relkind = 'f') AS is_foreign,"
+                         " " PG "string_agg(DISTINCT l.relreplident::" PG "text, '') FILTER (WHERE"
+                         "  l.relkind = 'r') AS identity%s"
+                         " FROM t JOIN " PG "pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p' AND"
+                         "  c.relkind = 'p') leaf"
+                         " ON c.relkind = 'p'",
                 sizes ? ", " PG "sum(l.reltuples) FILTER (WHERE l.reltuples >= 0) AS tuples,"
                         " " PG "sum(" PG "pg_table_size(l.oid)) AS bytes"
                       : "");
 }
 
-void mapped_add_rows(const PipelineConfig *pipeline, const MappedQuestion *question,
-                     int server_version, Text *sql)
+void mapped_add_parts(const PipelineConfig *pipeline, const MappedQuestion *question,
+                      int server_version, Text *sql)
 {
     text_add(sql, "WITH ");
     add_publications(pipeline, sql);
@@ -213,7 +244,8 @@ void mapped_add_rows(const PipelineConfig *pipeline, const MappedQuestion *quest
     add_names(pipeline, true, sql);
     add_meant(sql);
     text_add(sql,
-             "SELECT c.oid AS mapped_oid, c.nspname AS schema, c.relname AS name, c.sql,"
+             "t AS MATERIALIZED (SELECT c.oid AS mapped_oid, c.nspname AS schema, c.relname AS "
+             "name, c.sql,"
              " c.mapping, c.second, c.relkind AS kind,"
              " CASE WHEN leaf.identity IS NULL THEN c.relreplident::" PG "text WHEN " PG
              "length(leaf.identity) > 1 THEN 'm' ELSE leaf.identity END AS identity,"
@@ -237,7 +269,10 @@ void mapped_add_rows(const PipelineConfig *pipeline, const MappedQuestion *quest
                       " a.attisdropped AND NOT " PG
                       "has_column_privilege(c.oid, a.attnum, 'SELECT'))) AS selects,"
                       " c.relrowsecurity AND " PG "row_security_active(c.oid) AS hidden,"
+                      " " PG "has_schema_privilege(c.relnamespace, 'USAGE') AS uses,"
+                      " " PG "pg_has_role(c.relowner, 'USAGE') AS owned,"
                       " c.relforcerowsecurity AND " PG "pg_has_role(c.relowner, 'USAGE') AS forced,"
+                      " c.wants, c.has_filter,"
                       " (SELECT b.identity FROM b WHERE b.first) AS first_identity,"
                       " (SELECT b.operations FROM b WHERE b.first) AS first_operations,"
                       " (SELECT b.identity FROM b WHERE NOT b.first) AS second_identity,"
@@ -256,12 +291,12 @@ void mapped_add_rows(const PipelineConfig *pipeline, const MappedQuestion *quest
              "  " PG "pg_partition_root(c.oid)) END AS root) up");
     add_leaves(question->sizes, sql);
     add_sent(server_version, sql);
+    text_add_char(sql, ')');
 }
 
 void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
                       int server_version, Text *sql)
 {
-    text_add(sql, "SELECT * FROM (");
-    mapped_add_rows(pipeline, question, server_version, sql);
-    text_add(sql, ") AS mapped ORDER BY schema, name");
+    mapped_add_parts(pipeline, question, server_version, sql);
+    text_add(sql, " SELECT * FROM t ORDER BY t.schema, t.name");
 }

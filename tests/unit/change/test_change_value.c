@@ -30,6 +30,12 @@ static void begin(void)
     know(25, "text", 0);
     know(1007, "_int4", 23);
     know(1009, "_text", 25);
+    know(1082, "date", 0);
+    know(1114, "timestamp", 0);
+    know(1115, "_timestamp", 1114);
+    know(1182, "_date", 1082);
+    know(1184, "timestamptz", 0);
+    know(1185, "_timestamptz", 1184);
     know(1700, "numeric", 0);
     know(90000, "hstore", 0);
 }
@@ -164,6 +170,18 @@ Test(change_value, arrays_and_hstores_are_closed)
     expect_refused(90000, -1, "\"a\"=>b");
     expect_refused(90000, -1, "\"a\"=>\"b\",");
     expect_refused(90000, -1, "\"a\"=>\"b\" \"c\"=>\"d\"");
+}
+
+/* In arrays Debezium makes other dates of them. */
+Test(change_value, years_before_christ_are_the_same_in_arrays)
+{
+    expect_written(1082, -1, "0001-12-31 BC", "-719163");
+    expect_written(1182, -1, "{\"0001-12-31 BC\",2020-01-01}", "[-719163,18262]");
+    expect_written(1114, -1, "0001-12-31 23:00:00 BC", "-62135600400000000");
+    expect_written(1115, -1, "{\"0001-12-31 23:00:00 BC\"}", "[-62135600400000000]");
+    expect_written(1184, -1, "0044-03-15 10:00:00+00 BC", "\"-0043-03-15T10:00:00.000000Z\"");
+    expect_written(1185, -1, "{\"0044-03-15 10:00:00+00 BC\"}",
+                   "[\"-0043-03-15T10:00:00.000000Z\"]");
 }
 
 Test(change_value, floats_have_the_layout_of_java)

@@ -39,8 +39,8 @@ Test(mapping_rules, prefix_and_mappings_are_required)
     ASSERT_PROBLEMS(MAPPINGS("{ table = \"s.t\"; }, 7"),
                     "main.conf:3: \"mappings\" holds a number, but must hold groups");
     ASSERT_PROBLEMS(
-        ONE("colums = [ \"a\" ];"),
-        "main.conf:3: unknown option \"colums\" in mapping 1 of pipeline \"a\"; did you "
+        ONE("column = [ \"a\" ];"),
+        "main.conf:3: unknown option \"column\" in mapping 1 of pipeline \"a\"; did you "
         "mean \"columns\"?");
 }
 

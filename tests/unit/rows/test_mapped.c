@@ -215,8 +215,8 @@ Test(mapped, the_query_asks_for_the_names)
                                .tables = {.mappings = mappings, .mapping_count = 3}};
     AUTO_BUFFER sql = TEXT_EMPTY;
     mapped_add_query(&pipeline, &(MappedQuestion){0}, 150000, &sql);
-    cr_expect(strstr(sql.data, "(VALUES (0, 'shop', false, 'orders', false))"));
-    cr_expect(strstr(sql.data, "(VALUES (1, 'shop', false, '^x.*$', true))"));
+    cr_expect(strstr(sql.data, "(VALUES (0, 'shop', false, 'orders', false, 0, false))"));
+    cr_expect(strstr(sql.data, "(VALUES (1, 'shop', false, '^x.*$', true, 0, false))"));
     cr_expect(strstr(sql.data, "IN ('it''s', 'it''s_inserts')"));
     cr_expect(strstr(sql.data, "prqual"));
     cr_expect_null(strstr(sql.data, "pg_table_size"));
