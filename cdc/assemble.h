@@ -19,6 +19,8 @@ typedef struct LogReader {
     Status (*take)(Assembler *assembler, const PgOutput *message, Error *err);
     /** The relation cannot be judged from memory: the server is asked before it is taken. */
     bool (*must_ask)(const Assembler *assembler, const PgOutputRelation *relation);
+    /** The server answered about a message that is taken next. NULL: that changes nothing. */
+    Status (*answered)(Assembler *assembler, Slice data, Error *err);
     /** A new stream: relations are told anew. */
     void (*restart)(Assembler *assembler);
 } LogReader;

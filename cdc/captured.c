@@ -5,13 +5,15 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "cdc/wire.h"
+#include "pg/result.h"
 
 struct Captured {
     const PipelineConfig *pipeline;
     char *database;
     ChangeCatalog catalog;
-    Mapped mapped; /* the last answer */
+    Mapped mapped;  /* the last answer ... */
+    size_t by_name; /* ... the mapping of the name that was told; SIZE_MAX: none */
+    bool gone;      /* ... the table is not there any more */
     ChangeOut out;
     VEC(CapturedTable) tables; /* by OID */
     size_t last;               /* that was found */
@@ -73,11 +75,11 @@ const CapturedTable *captured_find(Captured *captured, uint32_t oid)
 
 /* Questions. */
 
-static void add_catalog(const char *query, uint32_t relation, Text *sql)
+static void add_catalog(const char *query, const char *oids, Text *sql)
 {
     for (const char *at = query; *at != '\0'; at++) {
         if (at[0] == '$' && at[1] == '1') {
-            text_printf(sql, "'{%u}'", relation);
+            text_printf(sql, "'%s'", oids);
             at++;
         } else {
             text_add_char(sql, *at);
@@ -85,23 +87,57 @@ static void add_catalog(const char *query, uint32_t relation, Text *sql)
     }
 }
 
-void captured_add_questions(const PipelineConfig *pipeline, uint32_t relation, int server_version,
-                            Text *sql)
+/* Types are those of the relation: the table's may be others by now. */
+static void add_questions(const PipelineConfig *pipeline, const CapturedRelation *relation,
+                          int server_version, Text *sql)
 {
-    mapped_add_query(pipeline, &(MappedQuestion){.only = relation}, server_version, sql);
+    AUTO_TEXT oid = x_format("{%u}", relation->oid);
+    AUTO_BUFFER types = TEXT_EMPTY;
+    captured_relation_add_types(relation, &types);
+    mapped_add_query(pipeline, &(MappedQuestion){.only = relation->oid}, server_version, sql);
     text_add(sql, "; ");
-    add_catalog(CHANGE_CATALOG_TABLES, relation, sql);
+    mapped_add_name_query(pipeline, relation->schema, relation->name, sql);
     text_add(sql, "; ");
-    add_catalog(CHANGE_CATALOG_TYPES, relation, sql);
+    add_catalog(CHANGE_CATALOG_TABLES, oid, sql);
+    text_add(sql, "; ");
+    add_catalog(CHANGE_CATALOG_TYPES_BY_OID, text_string(&types), sql);
+}
+
+void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelation *relation,
+                            int server_version, Text *sql)
+{
+    AUTO(CapturedRelation, captured_relation_free) kept = captured_relation_new(relation);
+    add_questions(pipeline, kept, server_version, sql);
+}
+
+void captured_add_questions_again(const Captured *captured, uint32_t oid, int server_version,
+                                  Text *sql)
+{
+    add_questions(captured->pipeline, captured_at(captured, oid)->relation, server_version, sql);
+}
+
+void captured_add_catalog_questions(uint32_t relation, Text *sql)
+{
+    AUTO_TEXT oid = x_format("{%u}", relation);
+    add_catalog(CHANGE_CATALOG_TABLES, oid, sql);
+    text_add(sql, "; ");
+    add_catalog(CHANGE_CATALOG_TYPES, oid, sql);
 }
 
 bool captured_read(Captured *captured, const PGresult *result, Error *err)
 {
+    int by_name = PQfnumber(result, MAPPED_BY_NAME);
     if (mapped_is(result)) {
         (void)mapped_read(result, &captured->mapped, err);
         return true;
     }
+    if (by_name >= 0) {
+        const char *place = PQntuples(result) == 1 ? pg_value(result, 0, by_name) : "";
+        captured->by_name = *place != '\0' ? strtoul(place, NULL, 10) : SIZE_MAX;
+        return true;
+    }
     if (PQfnumber(result, COLUMN_TABLES) >= 0) {
+        captured->gone = PQntuples(result) == 0;
         (void)change_catalog_read_tables(&captured->catalog, result, err);
         return true;
     }
@@ -132,12 +168,32 @@ static CapturedTable *captured_add(Captured *captured, uint32_t oid)
     if (known != NULL) {
         return known;
     }
-    size_t at = captured_place(captured, oid);
-    (void)vec_add(&captured->tables);
-    CapturedTable *items = captured->tables.items;
-    memmove(&items[at + 1], &items[at], (captured->tables.count - 1 - at) * sizeof(*items));
-    items[at] = (CapturedTable){.oid = oid};
-    return &items[at];
+    CapturedTable *added = vec_insert(&captured->tables, captured_place(captured, oid));
+    *added = (CapturedTable){.oid = oid};
+    return added;
+}
+
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err)
+{
+    const PipelineConfig *pipeline = captured->pipeline;
+    CapturedTable *known = captured_add(captured, relation->oid);
+    change_table_free(&known->table);
+    known->told = true;
+    known->mapping = mapping;
+    if (mapping == NULL) {
+        return OK;
+    }
+    if (change_table_new(&(ChangeTables){.catalog = &captured->catalog,
+                                         .modes = &pipeline->tables.modes,
+                                         .prefix = pipeline->tables.topic_prefix,
+                                         .database = captured->database},
+                         mapping, relation, &captured->out, &known->table, err) != OK) {
+        return FAILED;
+    }
+    known->topic = captured_keep(captured, known->table->topic);
+    known->name = captured_keep(captured, known->table->name);
+    return OK;
 }
 
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err)
@@ -146,35 +202,31 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
         return error_set(err, CODE_PG_PROTOCOL, "the server tells of more than %d tables",
                          CAPTURED_MAX);
     }
-    const MappedTable *mapped = mapped_find(&captured->mapped, relation->id);
     CapturedTable *known = captured_add(captured, relation->id);
-    change_table_free(&known->table);
-    known->mapping = NULL;
-    known->told = true;
-    if (mapped == NULL) {
-        return OK;
+    captured_relation_free(&known->relation);
+    known->relation = captured_relation_new(relation);
+    return captured_renew(captured, relation->id, err);
+}
+
+/* What is gone is known by its name, if anything was ever asked for by it. */
+static const MappingConfig *mapping_of(const Captured *captured, uint32_t oid)
+{
+    const MappedTable *mapped = mapped_find(&captured->mapped, oid);
+    size_t at = mapped != NULL ? mapped->mapping : captured->gone ? captured->by_name : SIZE_MAX;
+    return at != SIZE_MAX ? &captured->pipeline->tables.mappings[at] : NULL;
+}
+
+/* Rows go by the name that the table had when they were written. */
+Status captured_renew(Captured *captured, uint32_t oid, Error *err)
+{
+    const CapturedRelation *relation = captured_at(captured, oid)->relation;
+    if (captured->gone && change_catalog_table(&captured->catalog, oid) == NULL) {
+        captured_relation_describe(relation, &captured->catalog);
     }
-    ChangeColumn *columns = x_calloc(relation->columns + 1U, sizeof(*columns));
-    ByteReader rest = bytes_reader(relation->bytes.data, relation->bytes.length);
-    for (size_t i = 0; i < relation->columns; i++) {
-        PgOutputColumn column = pgoutput_column(&rest);
-        columns[i] = (ChangeColumn){column.name, column.type, column.type_modifier};
-    }
-    const PipelineConfig *pipeline = captured->pipeline;
-    known->mapping = &pipeline->tables.mappings[mapped->mapping];
-    Status status = change_table_new(&(ChangeTables){.catalog = &captured->catalog,
-                                                     .modes = &pipeline->tables.modes,
-                                                     .prefix = pipeline->tables.topic_prefix,
-                                                     .database = captured->database},
-                                     known->mapping,
-                                     &(ChangeRelation){relation->id, columns, relation->columns},
-                                     &captured->out, &known->table, err);
-    free(columns);
-    if (status == OK) {
-        known->topic = captured_keep(captured, known->table->topic);
-        known->name = captured_keep(captured, known->table->name);
-    }
-    return status;
+    change_catalog_name_table(&captured->catalog, oid, slice_of(relation->schema),
+                              slice_of(relation->name));
+    return captured_set(captured, mapping_of(captured, oid),
+                        &(ChangeRelation){oid, relation->columns, relation->count}, err);
 }
 
 Captured *captured_new(const PipelineConfig *pipeline)
@@ -194,6 +246,7 @@ void captured_free(Captured **captured)
     }
     for (size_t i = 0; i < old->tables.count; i++) {
         change_table_free(&old->tables.items[i].table);
+        captured_relation_free(&old->tables.items[i].relation);
     }
     for (size_t i = 0; i < old->names.count; i++) {
         free(old->names.items[i]);

@@ -7,7 +7,7 @@
  * stream, and each time that it tells of the table again. Bounded: CAPTURED_MAX tables. */
 #pragma once
 
-#include "cdc/pgoutput.h"
+#include "cdc/captured_relation.h"
 #include "change/change_table.h"
 #include "config/config.h"
 #include "rows/mapped.h"
@@ -24,6 +24,7 @@ typedef struct CapturedTable {
     Slice topic;                  /* lives as long as the Captured does, as the next */
     Slice name;                   /* schema.table */
     bool told;                    /* in this stream */
+    CapturedRelation *relation;   /* as it was told last; NULL: it was not */
 } CapturedTable;
 
 Captured *captured_new(const PipelineConfig *pipeline);
@@ -34,14 +35,27 @@ void captured_set_database(Captured *captured, const char *database);
 /** A new stream begins: relations are told anew. */
 void captured_restart(Captured *captured);
 
-/** Appends the questions about a relation; their answers come back to captured_read(). */
-void captured_add_questions(const PipelineConfig *pipeline, uint32_t relation, int server_version,
-                            Text *sql);
+/** Appends the questions about a relation that is told; their answers come back to
+ * captured_read(). */
+void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelation *relation,
+                            int server_version, Text *sql);
+/** The same about one that was told before: what the catalog says of it now. */
+void captured_add_questions_again(const Captured *captured, uint32_t oid, int server_version,
+                                  Text *sql);
+/** Only those about its columns and their types. */
+void captured_add_catalog_questions(uint32_t relation, Text *sql);
 /** True when it was an answer to one of them. */
 bool captured_read(Captured *captured, const PGresult *result, Error *err);
 
 /** Takes a Relation message whose questions were answered. RETRY / PG_PROTOCOL when it is
  * malformed, or of too many. */
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err);
-/** NULL: this stream has not told of it. */
+/** Takes what the catalog says now of a table that was told before; the same errors. */
+Status captured_renew(Captured *captured, uint32_t oid, Error *err);
+/** The table as its rows are read from now on, by somebody who asked the catalog about it: the same
+ * as a Relation message with these columns. mapping: NULL: none means it. RETRY /
+ * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err);
+/** NULL: neither this stream has told of it, nor was it set. */
 const CapturedTable *captured_find(Captured *captured, uint32_t oid);

@@ -7,11 +7,8 @@
 #include "base/memory.h"
 #include "base/timestamp.h"
 #include "base/uuid.h"
-#include "change/change_event.h"
-#include "flow/made.h"
-#include "flow/refusal.h" /* Refusal: its members */
-
-#define CONTEXT_PREFIX "outboxd.context" /* of outbox.set_context */
+#include "cdc/change_made.h"
+#include "change/change_context.h"
 
 struct ChangeReader {
     const PipelineConfig *pipeline;
@@ -24,6 +21,9 @@ struct ChangeReader {
     bool begun;        /* it is told */
     uint64_t number;   /* of the last change of the transaction */
     ChangeTransaction transaction;
+    ChangeContext context;
+    bool has_context;
+    bool asked;    /* the catalog was asked for the change that is read */
     Arena scratch; /* of records that are made to be counted alone */
     Slice old_row[PGOUTPUT_COLUMNS_MAX];
     Slice new_row[PGOUTPUT_COLUMNS_MAX];
@@ -40,44 +40,6 @@ static Event *reader_add(const ChangeReader *reader, Assembler *assembler)
     return event;
 }
 
-/* What people and dead letters see beside the record. */
-typedef struct Shown {
-    Slice kind;  /* c, u, d, r, t, m, ... */
-    Slice table; /* schema.table */
-} Shown;
-
-static void reader_fill(const ChangeReader *reader, Event *event, const ChangeRecord *record,
-                        const Shown *shown)
-{
-    event->row[FIELD_EVENT_TYPE] = shown->kind;
-    event->row[FIELD_AGGREGATE_TYPE] = shown->table;
-    event->row[FIELD_TOPIC] = record->topic;
-    event->row[FIELD_AGGREGATE_ID] = record->key;
-    event->row[FIELD_PAYLOAD] = record->value;
-    made_set_headers(event, record->headers, record->header_count);
-    event->batch->bytes += record->key.length + record->value.length + event_bytes(event);
-    (void)refusal_apply(event, false, reader->pipeline->limits.event_bytes);
-}
-
-/* It cannot be a record: what is known of it, and why. */
-static void reader_refuse(Event *event, const CapturedTable *table, const Shown *shown,
-                          const Error *why)
-{
-    event->row[FIELD_EVENT_TYPE] = shown->kind;
-    event->row[FIELD_AGGREGATE_TYPE] = shown->table;
-    event->row[FIELD_TOPIC] = table->topic;
-    event->batch->bytes += event_bytes(event);
-    Refusal *refusal = refusal_new(event, 0);
-    refusal->partial = true;
-    error_copy(&refusal->error, why);
-}
-
-static Slice operation_name(char op)
-{
-    static const char NAMES[] = "cudtrm";
-    return (Slice){.data = strchr(NAMES, op), .length = 1};
-}
-
 /* Transactions. */
 
 static bool reader_tells_transactions(const ChangeReader *reader)
@@ -85,9 +47,9 @@ static bool reader_tells_transactions(const ChangeReader *reader)
     return reader->pipeline->tables.transaction_topic;
 }
 
-static Shown shown_transaction(void)
+static ChangeShown shown_transaction(void)
 {
-    return (Shown){.kind = SLICE_LITERAL("transaction"), .table = SLICE_NULL};
+    return (ChangeShown){.kind = SLICE_LITERAL("transaction"), .table = SLICE_NULL};
 }
 
 static void reader_tell(ChangeReader *reader, Assembler *assembler, uint64_t ordinal, bool end)
@@ -99,8 +61,8 @@ static void reader_tell(ChangeReader *reader, Assembler *assembler, uint64_t ord
     Event *event = reader_add(reader, assembler);
     change_event_transaction(reader->events, end ? &reader->transaction : NULL,
                              end ? &reader->place : &reader->begin, &event->batch->arena, &record);
-    Shown shown = shown_transaction();
-    reader_fill(reader, event, &record, &shown);
+    ChangeShown shown = shown_transaction();
+    change_made_fill(reader->pipeline, event, &record, &shown);
 }
 
 /* One without changes of ours has no records of its begin and end. */
@@ -119,10 +81,10 @@ static void reader_begin_transaction(ChangeReader *reader, const Assembler *asse
     reader->place.xid = begin->xid;
     reader->place.lsn = assembler->message_lsn;
     reader->place.in_transaction = reader_tells_transactions(reader);
-    reader->place.context_count = 0;
     reader->begin = reader->place;
     reader->begun = false;
     reader->number = 0;
+    reader->has_context = false;
     change_transaction_clear(&reader->transaction);
 }
 
@@ -155,11 +117,17 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     ChangeRecords records;
     AUTO_ERROR why = {0};
     Arena *arena = wanted ? &assembler_batch(assembler)->arena : &reader->scratch;
-    const Shown shown = {.kind = operation_name(row->op), .table = table->name};
+    const ChangeShown shown = {.kind = change_made_kind(row->op), .table = table->name};
     change_transaction_next(&reader->transaction, table->name.data, &reader->place.total_order,
                             &reader->place.table_order);
     reader->place.now_ns = now_ns();
+    reader->place.context_count = 0;
+    if (reader->has_context) {
+        reader->place.context =
+            change_context_headers(&reader->context, arena, &reader->place.context_count);
+    }
     row->place = &reader->place;
+    row->asked = reader->asked;
     Status made = change_event_row(reader->events, table->table, row, arena, &records, &why);
     if (made != OK && why.class != ERROR_POISON) {
         error_copy(err, &why);
@@ -170,11 +138,12 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         counted += !slice_is_null(records.items[i].value);
         if (assembler_next(assembler, first + i)) { /* a position may stand between them */
             Event *event = reader_add(reader, assembler);
-            reader_fill(reader, event, &records.items[i], &shown);
+            records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
+            change_made_fill(reader->pipeline, event, &records.items[i], &shown);
         }
     }
     if (made != OK && assembler_next(assembler, first)) {
-        reader_refuse(reader_add(reader, assembler), table, &shown, &why);
+        change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
     }
     change_transaction_count(&reader->transaction, table->name.data, counted);
     arena_release(&reader->scratch);
@@ -248,7 +217,10 @@ static Status reader_change(ChangeReader *reader, Assembler *assembler, const Pg
                                      : 'd',
                      .old_row = reader_row(&change->old_tuple, reader->old_row),
                      .new_row = reader_row(&change->new_tuple, reader->new_row)};
-    return reader_add_records(reader, assembler, table, &row, err);
+    Status status = reader_add_records(reader, assembler, table, &row, err);
+    reader->number -= status != OK; /* it comes again, or the stream is left */
+    reader->asked = false;
+    return status;
 }
 
 static Status reader_truncate(ChangeReader *reader, Assembler *assembler,
@@ -288,7 +260,7 @@ static void reader_stand_apart(Assembler *assembler, uint64_t lsn)
 static void reader_add_message(ChangeReader *reader, Assembler *assembler,
                                const PgOutputLogicalMessage *message)
 {
-    const Shown shown = {.kind = operation_name('m'), .table = SLICE_LITERAL("message")};
+    const ChangeShown shown = {.kind = change_made_kind('m'), .table = SLICE_LITERAL("message")};
     ChangePlace place = reader->place;
     ChangeRecord record;
     AUTO_ERROR err = {0};
@@ -299,11 +271,10 @@ static void reader_add_message(ChangeReader *reader, Assembler *assembler,
     if (change_event_message(reader->events,
                              &(ChangeMessage){message->prefix, message->content, &place},
                              &event->batch->arena, &record, &err) == OK) {
-        reader_fill(reader, event, &record, &shown);
+        change_made_fill(reader->pipeline, event, &record, &shown);
         return;
     }
-    const CapturedTable none = {.topic = change_events_message_topic(reader->events)};
-    reader_refuse(event, &none, &shown, &err);
+    change_made_refuse(event, change_events_message_topic(reader->events), &shown, &err);
 }
 
 static Status reader_message(ChangeReader *reader, Assembler *assembler,
@@ -318,7 +289,10 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     } else {
         reader->place.last_commit = message->lsn;
     }
-    if (slice_equal(message->prefix, SLICE_LITERAL(CONTEXT_PREFIX))) {
+    if (slice_equal(message->prefix, SLICE_LITERAL(CHANGE_CONTEXT_PREFIX))) {
+        if (message->transactional && change_context_read(message->content, &reader->context)) {
+            reader->has_context = true;
+        }
         return OK;
     }
     if (!reader->pipeline->wal.messages) {
@@ -345,12 +319,12 @@ void change_reader_beat(ChangeReader *reader, Assembler *assembler)
 {
     ChangeRecord record;
     Event *event = batch_add(assembler_batch(assembler), reader->schema);
-    const Shown shown = {.kind = SLICE_LITERAL("heartbeat"), .table = SLICE_NULL};
+    const ChangeShown shown = {.kind = SLICE_LITERAL("heartbeat"), .table = SLICE_NULL};
     event->seq = EVENT_NO_SEQ;
     event->commit_lsn = assembler->in_transaction ? assembler->commit_lsn : assembler->complete_lsn;
     event->ordinal = assembler->in_transaction ? assembler->ordinal : 0;
     change_event_heartbeat(reader->events, clock_wall_us() / 1000, &event->batch->arena, &record);
-    reader_fill(reader, event, &record, &shown);
+    change_made_fill(reader->pipeline, event, &record, &shown);
 }
 
 /* Of LogReader. */
@@ -380,6 +354,21 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
     }
 }
 
+uint32_t change_reader_relation(Slice message)
+{
+    bool change = message.length >= 5 && memchr("IUD", message.data[0], 3) != NULL;
+    return change ? bytes_load_u32((const unsigned char *)message.data + 1) : 0;
+}
+
+/* Of a change whose table is made anew. */
+static Status reader_answered(Assembler *assembler, Slice data, Error *err)
+{
+    ChangeReader *reader = assembler->changes;
+    uint32_t relation = change_reader_relation(data);
+    reader->asked = relation != 0;
+    return relation != 0 ? captured_renew(reader->captured, relation, err) : OK;
+}
+
 static bool reader_must_ask(const Assembler *assembler, const PgOutputRelation *relation)
 {
     (void)assembler;
@@ -395,7 +384,11 @@ static void reader_restart(Assembler *assembler)
 }
 
 const LogReader CHANGE_READER = {
-    .take = reader_take, .must_ask = reader_must_ask, .restart = reader_restart};
+    .take = reader_take,
+    .must_ask = reader_must_ask,
+    .answered = reader_answered,
+    .restart = reader_restart,
+};
 
 Captured *change_reader_captured(ChangeReader *reader)
 {
@@ -412,6 +405,11 @@ void change_reader_begin(ChangeReader *reader, const char *database)
                                                .database = database,
                                                .run = reader->run});
     }
+}
+
+ChangeEvents *change_reader_events(ChangeReader *reader)
+{
+    return reader->events;
 }
 
 ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema)

@@ -11,6 +11,7 @@
 
 #include "cdc/assemble.h"
 #include "cdc/captured.h"
+#include "change/change_event.h"
 
 enum { CHANGE_PARTS = 4 };
 
@@ -24,5 +25,9 @@ void change_reader_free(ChangeReader **reader);
 /** Connected to this database, before the first stream. */
 void change_reader_begin(ChangeReader *reader, const char *database);
 Captured *change_reader_captured(ChangeReader *reader);
+/** What makes its records; NULL before change_reader_begin(). */
+ChangeEvents *change_reader_events(ChangeReader *reader);
+/** The relation of an insert, update or delete; 0: it is none. */
+uint32_t change_reader_relation(Slice message);
 /** Adds a heartbeat to the batch that is being filled. */
 void change_reader_beat(ChangeReader *reader, Assembler *assembler);

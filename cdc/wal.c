@@ -142,6 +142,7 @@ static void wal_ack(Source *source, Batch *batch)
     if (waiting_keeps_back(parts->work->waiting, batch)) {
         return;
     }
+    filling_came_back(parts->work->fill, batch);
     acks_pass(parts->books->acks, batch);
     marker_next(wal->marker);
     if (tables_are_turning(parts->books->tables, NULL)) {
@@ -247,7 +248,9 @@ static double wal_backlog(const Source *source)
 
 static void wal_status(const Source *source, json_t *pipeline)
 {
-    view_status(parts_of(source)->work->view, pipeline);
+    const WalWork *work = parts_of(source)->work;
+    view_status(work->view, pipeline);
+    filling_status(work->fill, pipeline);
 }
 
 static void wal_show_slot(const Source *source, json_t *slot)

@@ -31,6 +31,7 @@ struct Ask {
     bool by_name;      /* it is ours by its name alone */
     bool fits;         /* it has the columns of an event */
     bool again;        /* it was told before: something changed in the catalog */
+    Text questions;    /* about a captured table */
     bool sent;
     bool answered;
     char name[136];
@@ -44,6 +45,7 @@ static void ask_reset(Ask *ask)
     ask->relation = 0;
     ask->by_name = ask->fits = ask->again = ask->sent = ask->answered = false;
     ask->name[0] = '\0';
+    text_free(&ask->questions);
 }
 
 void ask_forget(Ask *ask)
@@ -133,8 +135,7 @@ static void ask_add_captured(const Ask *ask, Text *sql)
     text_add(sql, "SELECT pg_catalog.pg_current_wal_insert_lsn() AS insert_lsn");
     if (ask->relation != 0) {
         text_add(sql, "; ");
-        captured_add_questions(ask->wal->pipeline, ask->relation, wal_server_version(ask->wal),
-                               sql);
+        text_append(sql, ask->questions.data, ask->questions.length);
     }
 }
 
@@ -186,6 +187,8 @@ void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation
     if (relation != NULL && ask->captured != NULL) {
         ask->relation = relation->id;
         ask->again = captured_find(ask->captured, relation->id) != NULL;
+        captured_add_questions(ask->wal->pipeline, relation, wal_server_version(ask->wal),
+                               &ask->questions);
     } else if (relation != NULL) {
         ask->relation = relation->id;
         ask->by_name = relations_own_by_name(ask->relations, relation);
@@ -194,6 +197,16 @@ void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation
         snprintf(ask->name, sizeof(ask->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
                  SLICE_ARG(relation->name));
     }
+    wal_want(ask->wal, &ask->job);
+}
+
+void ask_hold_change(Ask *ask, const char *bytes, size_t length, uint32_t relation)
+{
+    ask_keep(ask, bytes, length);
+    ask->sent = false;
+    ask->relation = relation;
+    captured_add_questions_again(ask->captured, relation, wal_server_version(ask->wal),
+                                 &ask->questions);
     wal_want(ask->wal, &ask->job);
 }
 

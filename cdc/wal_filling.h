@@ -2,9 +2,12 @@
  * before the slot (wal_fill.h), or the first snapshot of ordinary tables (wal_snapshot.h). */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "flow/batch.h"
 
 typedef struct Filling Filling;
 
@@ -21,6 +24,10 @@ typedef struct FillingOps {
     size_t (*missed)(const Filling *filling, int64_t *ret_first);
     /** Does what is due: NEWS_FILLED at the end. */
     void (*next)(Filling *filling);
+    /** A batch came back, of the filling or of the stream. NULL: its rows tell. */
+    void (*came_back)(Filling *filling, const Batch *batch);
+    /** Its members in the pipeline's status. NULL: none. */
+    void (*status)(const Filling *filling, json_t *pipeline);
     /** The last row was read ... */
     bool (*is_complete)(const Filling *filling);
     /** ... and that all is published is written down. */
@@ -66,6 +73,20 @@ static inline size_t filling_missed(const Filling *filling, int64_t *ret_first)
 static inline void filling_next(Filling *filling)
 {
     filling->ops->next(filling);
+}
+
+static inline void filling_came_back(Filling *filling, const Batch *batch)
+{
+    if (filling->ops->came_back != NULL) {
+        filling->ops->came_back(filling, batch);
+    }
+}
+
+static inline void filling_status(const Filling *filling, json_t *pipeline)
+{
+    if (filling->ops->status != NULL) {
+        filling->ops->status(filling, pipeline);
+    }
 }
 
 static inline bool filling_is_complete(const Filling *filling)

@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <stddef.h>
 
-#include "cdc/wal_books.h"
 #include "cdc/wal_beat.h"
+#include "cdc/wal_books.h"
 #include "cdc/wal_filling.h"
 #include "cdc/wal_ping.h"
 #include "cdc/wal_rotation.h"

@@ -317,9 +317,16 @@ static bool stream_take(Stream *stream, char **bytes, size_t length)
     }
     assembler->message = *bytes;
     assembler->message_lsn = message.start;
-    Status taken = assembler_take(assembler, message.data, &err);
+    bool answered = ask_is_answered(stream->ask) && assembler->reads->answered != NULL;
+    Status taken = answered ? assembler->reads->answered(assembler, message.data, &err) : OK;
+    taken = taken == OK ? assembler_take(assembler, message.data, &err) : FAILED;
     *bytes = assembler->message; /* NULL: the batch has it */
     assembler->message = NULL;
+    if (taken != OK && err.code == CODE_CHANGE_SCHEMA_STALE && !answered) {
+        stream->paused = true;
+        ask_hold_change(stream->ask, *bytes, length, change_reader_relation(message.data));
+        return false;
+    }
     if (taken != OK) {
         gap_lose_log(stream->with.gap, &err);
         return false;

@@ -215,7 +215,7 @@ void rules_complete_templates(Load *load, PipelineConfig *pipeline)
         free(pipeline->route.topic);
         free(pipeline->route.key);
         pipeline->route.topic = x_strdup("${topic}");
-        pipeline->route.key = x_strdup("");
+        pipeline->route.key = x_strdup("${aggregate_id}");
         return;
     }
     if (load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "topic")) == NULL) {

@@ -81,6 +81,11 @@ typedef struct MappedQuestion {
 /** Appends the query. */
 void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
                       int server_version, Text *sql);
+/** Appends another query: which mapping would mean a table of that name, were it there? One row
+ * with its place in column MAPPED_BY_NAME, or NULL. */
+void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
+                           Text *sql);
+#define MAPPED_BY_NAME "mapping_of_name"
 /** True when it is an answer to that query. */
 bool mapped_is(const PGresult *result);
 /** Reads the answer; what was known before is replaced. RETRY / PG_PROTOCOL when it is none. */

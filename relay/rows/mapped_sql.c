@@ -121,6 +121,22 @@ static void add_names(const PipelineConfig *pipeline, bool patterns, Text *sql)
     text_add(sql, some ? "), " : "SELECT 0, '', false, '', false, 0, false WHERE false), ");
 }
 
+void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
+                           Text *sql)
+{
+    AUTO_TEXT s = ident_literal(schema);
+    AUTO_TEXT t = ident_literal(name);
+    text_add(sql, "WITH ");
+    add_names(pipeline, false, sql);
+    add_names(pipeline, true, sql);
+    text_printf(sql,
+                "r(s, t) AS (VALUES (%s, %s)) SELECT " PG "min(h.i) AS " MAPPED_BY_NAME " FROM"
+                " (SELECT m.i FROM r JOIN named m USING (s, t) UNION ALL SELECT m.i FROM r JOIN"
+                " pattern m ON CASE WHEN m.s_like THEN r.s ~ m.s ELSE r.s = m.s END AND CASE WHEN"
+                " m.t_like THEN r.t ~ m.t ELSE r.t = m.t END) h",
+                s, t);
+}
+
 static void add_meant(Text *sql)
 {
     text_add(sql,

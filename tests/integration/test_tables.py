@@ -177,3 +177,49 @@ def test_correlation_of_the_transaction_is_on_its_changes(tables):
     assert [change.header_names[4:] for change in (first, second, deleted, tombstone, last)] == [[], named, named, named, []]
     assert [deleted.headers[name] for name in named] == ["order-7", "command-3", trace]
     assert (first["after"]["id"], second["after"]["id"], last["after"]["id"]) == (1, 2, 4)
+
+
+def test_a_label_that_an_enum_gets_is_in_the_schema_of_its_first_row(tables):
+    tables.database.execute("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+    tables.create("person", "id int PRIMARY KEY, now mood, before mood[]")
+    tables.publish()
+    tables.relay(snapshot="never", schemas=True).start()
+    tables.database.execute("INSERT INTO person VALUES (1, 'sad', '{ok}')")
+    tables.records("person", 1)
+    tables.database.execute("ALTER TYPE mood ADD VALUE 'happy' AFTER 'ok'")
+    tables.database.execute("INSERT INTO person VALUES (2, 'happy', NULL); INSERT INTO person VALUES (3, NULL, '{happy}')")
+    changes = tables.records("person", 3)
+    assert [change["after"]["now"] for change in changes] == ["sad", "happy", None]
+    allowed = [json.loads(change.raw[1])["schema"]["fields"][1]["fields"][1]["parameters"]["allowed"] for change in changes]
+    assert allowed == ["sad,ok", "sad,ok,happy", "sad,ok,happy"]
+
+
+def test_rows_of_a_table_that_is_gone_by_now_are_published(tables):
+    tables.create("item", ITEM)
+    tables.create("other", ITEM)
+    tables.publish()
+    tables.relay(snapshot="never").start().stop()
+    tables.database.execute("INSERT INTO item VALUES (7, 'left behind'); UPDATE item SET note = 'x'; DELETE FROM item")
+    tables.database.execute("DROP TABLE item")
+    tables.database.execute("INSERT INTO other VALUES (1, 'a')")
+    tables.relay(snapshot="never").start()
+    tables.records("other", 1)
+    changes = tables.records("item", 4)
+    assert ops(changes) == ["c", "u", "d", "-"] and [change.key for change in changes] == [{"id": 7}] * 4
+    assert changes[0]["after"]["name"] == "left behind"
+
+
+def test_rows_go_by_the_name_and_types_of_their_time(tables):
+    tables.create("item", ITEM)
+    tables.publish()
+    tables.kafka.create_topic(tables.topic("thing"))
+    tables.relay(snapshot="never").start().stop()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a', 2.5)")
+    tables.database.execute("ALTER TABLE item RENAME TO thing")
+    tables.database.execute("INSERT INTO thing VALUES (2, 'b', 3.5)")
+    tables.database.execute("ALTER TABLE thing ALTER COLUMN price TYPE text, ALTER COLUMN price DROP DEFAULT")
+    tables.database.execute("INSERT INTO thing VALUES (3, 'c', 'dear')")
+    tables.relay(snapshot="never").start()
+    assert [change["after"]["id"] for change in tables.records("item", 1)] == [1]
+    second, third = tables.records("thing", 2)
+    assert (second["after"]["price"], third["after"]["price"]) == ("AV4=", "dear")

@@ -19,7 +19,7 @@ Test(capture_rules, what_tables_are_told_nothing_of_has_the_defaults_of_the_cont
     cr_assert_str_eq(pipeline->wal.slot, "outboxd_catalog");
     cr_assert_str_eq(pipeline->wal.publication, "outboxd_catalog");
     cr_assert_str_eq(pipeline->route.topic, "${topic}");
-    cr_assert_str_eq(pipeline->route.key, "");
+    cr_assert_str_eq(pipeline->route.key, "${aggregate_id}");
     cr_assert_eq(pipeline->route.on_unrouted, ON_UNROUTED_STOP);
     const TablesConfig *tables = &pipeline->tables;
     cr_assert_str_eq(tables->topic_prefix, "shop");

@@ -91,8 +91,8 @@ Test(mapping_columns, a_length_is_a_number_of_a_column)
     ASSERT_PROBLEMS(ONE("mask_columns = [ { column = \"a\"; characters = \"4\"; } ];"),
                     "main.conf:3: \"pipelines.mappings.mask_columns.characters\" is a string, but "
                     "must be a whole number");
-    ASSERT_PROBLEMS(ONE("mask_columns = [ { column = \"a\"; characters = 0; caracter = 1; } ];"),
-                    "main.conf:3: unknown option \"caracter\" in mask 1 of mapping 1 of pipeline "
+    ASSERT_PROBLEMS(ONE("mask_columns = [ { column = \"a\"; characters = 0; length = 1; } ];"),
+                    "main.conf:3: unknown option \"length\" in mask 1 of mapping 1 of pipeline "
                     "\"a\"");
     assert_loads(ONE("truncate_columns = [ { column = \"a\"; characters = 65536; } ];"));
 }
