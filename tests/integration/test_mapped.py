@@ -8,7 +8,7 @@ import pytest
 
 from conftest import grant_memberships
 from support.fetch import POSTGRES_VERSIONS
-from support.postgres import APP, OWNER, RELAY, SUPERUSER, PostgresServer
+from support.postgres import RELAY, SUPERUSER, PostgresServer
 from support.relay import configuration, migrate, outboxd, write_configuration
 
 PUBLICATION = "outboxd_orders"
