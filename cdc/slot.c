@@ -96,6 +96,12 @@ static void read_slot(const PGresult *row, SlotFacts *facts)
     }
 }
 
+void slot_forget_stored(SlotStored *stored)
+{
+    free(stored->publication);
+    *stored = (SlotStored){.publication = x_strdup("")};
+}
+
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
                      SlotStored *ret_stored)
 {
@@ -111,8 +117,8 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
     ret_facts->insert_lsn = fact_lsn(row, "insert_lsn");
     ret_facts->timeline = (int)strtol(fact(row, "wal_timeline"), NULL, 16);
     ret_stored->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
-    snprintf(ret_stored->publication, sizeof(ret_stored->publication), "%s",
-             fact(row, "publication"));
+    free(ret_stored->publication);
+    ret_stored->publication = x_strdup(fact(row, "publication"));
     ret_stored->table_id = (uint32_t)strtoul(fact(row, "table_id"), NULL, 10);
     ret_stored->backfill = fact_true(row, "backfill");
     ret_stored->waiting = fact_true(row, "waiting");
@@ -395,6 +401,13 @@ SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, ui
         return SLOT_GAP;
     }
     if (given->known->publication_changed && pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
+        if (pipeline->capture == CAPTURE_TABLES) {
+            AUTO_TEXT message = x_format("after the saved position, %s was taken out of the "
+                                         "publication and put back, or the publication was "
+                                         "changed: changes in between are not in the stream",
+                                         given->known->lost);
+            return slot_gap(err, CODE_PUBLICATION_CHANGED, message);
+        }
         return slot_gap(err, CODE_PUBLICATION_CHANGED,
                         "the publication was changed, and with on_publish = \"keep\" the rows do "
                         "not show whether they were published");

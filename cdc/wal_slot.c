@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cdc/slot_tables.h"
 #include "cdc/wire.h"
 #include "pg/ident.h"
 #include "pg/result.h"
@@ -141,6 +142,9 @@ static bool slot_publication_changed(const WalSlot *slot)
 {
     const char *then = slot->with.books->start->given.stored->publication;
     const char *now = claim_look(slot->with.wal->claim)->identity;
+    if (slot->with.wal->pipeline->capture == CAPTURE_TABLES) {
+        return slot->with.books->start->given.known->publication_changed;
+    }
     return !between_is_continuous(slot->with.between) && *then != '\0' && *now != '\0' &&
            strcmp(then, now) != 0;
 }
@@ -149,7 +153,7 @@ static void slot_begin_verifying(const WalSlot *slot)
 {
     const SlotStored *stored = slot->with.books->start->given.stored;
     verify_begin(slot->with.books->verify, stored->position.lsn, stored->publication,
-                 slot_publication_changed(slot));
+                 slot_publication_changed(slot), slot->with.books->start->mapped);
 }
 
 /* Nothing remembered of rows holds any more. */
@@ -169,7 +173,9 @@ static void slot_begin(const WalSlot *slot)
     slot_forget_rows(slot);
     history_adopt(slot->with.wal->history, slot->with.books->start->found);
     stored->position = (MarkerPosition){0};
-    stored->publication[0] = '\0';
+    free(stored->publication);
+    stored->publication = x_strdup("");
+    slot->with.books->start->given.known->publication_changed = false;
     slot_begin_verifying(slot);
 }
 
@@ -387,6 +393,12 @@ void wal_slot_decide(WalSlot *slot)
     const SlotCase *given = &slot->with.books->start->given;
     SlotStored *stored = given->stored;
     uint64_t start = progress_start(slot->with.books->progress);
+    if (pipeline->capture == CAPTURE_TABLES &&
+        slot_tables_compare(pipeline, stored, slot->with.books->start->mapped, given->known,
+                            &err) != OK) {
+        claim_lose(slot->with.wal->claim, &err);
+        return;
+    }
     slot_compare_history(slot);
     slot_watch_before(slot);
     SlotVerdict verdict = slot_judge(given, pipeline, &start, &err);

@@ -223,3 +223,36 @@ def test_rows_go_by_the_name_and_types_of_their_time(tables):
     assert [change["after"]["id"] for change in tables.records("item", 1)] == [1]
     second, third = tables.records("thing", 2)
     assert (second["after"]["price"], third["after"]["price"]) == ("AV4=", "dear")
+
+
+def test_a_table_that_is_added_to_the_publication_is_captured_from_then_on(tables):
+    tables.create("item", ITEM)
+    tables.publish("item")
+    relay = tables.relay([{"table": "public.item"}, {"table": "public.n*"}], snapshot="never").start()
+    tables.create("newcomer", ITEM)
+    tables.database.execute("INSERT INTO newcomer VALUES (1, 'too early')")
+    tables.database.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE newcomer; INSERT INTO newcomer VALUES (2, 'in time')")
+    assert [change["after"]["id"] for change in tables.records("newcomer", 1)] == [2]
+    relay.wait_log("code=TABLES_ADDED")
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    tables.records("item", 1)
+    assert not relay.log_lines(" error ")
+
+
+def test_a_table_that_was_out_of_the_publication_for_a_while_is_a_gap(tables):
+    tables.create("item", ITEM)
+    tables.create("other", ITEM)
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    tables.records("item", 1)
+    relay.stop()
+    tables.database.execute("ALTER PUBLICATION outboxd_catalog DROP TABLE item")
+    tables.database.execute("INSERT INTO item VALUES (2, 'missed')")
+    tables.database.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE item")
+    relay = tables.relay(snapshot="never").start(wait_ready=False)
+    assert relay.wait_exit() == 4
+    assert relay.log_lines("code=PUBLICATION_CHANGED.*public.item")
+    tables.relay(snapshot="never", args=["--new-slot"]).start()
+    tables.database.execute("INSERT INTO item VALUES (3, 'c')")
+    assert [change["after"]["id"] for change in tables.records("item", 2)] == [1, 3]
