@@ -84,13 +84,13 @@ def test_writers_during_the_snapshot_leave_the_topic_with_what_the_table_has(tab
     over = threading.Event()
 
     def write():
-        with tables.database.connect() as connection, connection.cursor() as cursor:
-            turn = 0
-            while not over.is_set():
-                turn += 1
-                cursor.execute(f"UPDATE item SET name = 'new', note = repeat('y', 1000) WHERE id BETWEEN {turn * 7} AND {turn * 7 + 2}; "
-                               f"DELETE FROM item WHERE id = {40000 - turn}; INSERT INTO item VALUES ({50000 + turn}, 'new', NULL); "
-                               f"DELETE FROM other WHERE id = {turn}")
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            tables.database.execute(
+                f"UPDATE item SET name = 'new', note = repeat('y', 1000) WHERE id BETWEEN {turn * 7} AND {turn * 7 + 2}; "
+                f"DELETE FROM item WHERE id = {40000 - turn}; INSERT INTO item VALUES ({50000 + turn}, 'new', NULL); "
+                f"DELETE FROM other WHERE id = {turn}")
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -143,8 +143,7 @@ def test_a_table_that_is_another_one_by_now_is_read_again(tables, statement, cha
     relay = tables.relay(in_flight_events=100, batch_events=10)
     relay.start(wait_ready=False)
     relay.wait_log("TOPIC_MISSING")
-    with tables.database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
+    tables.database.execute(statement)
     tables.kafka.create_topic(tables.topic("a"))
     relay.wait_log("STREAM_STARTED", 60)
     assert bool(relay.log_lines("SNAPSHOT_TABLE_CHANGED.*public.b")) == changed
