@@ -12,7 +12,7 @@ ITEM = "id int PRIMARY KEY, name text, note text"
 
 
 def rows(changes):
-    return [change for change in changes if change["op"] == "r"]
+    return [change for change in changes if change.get("op") == "r"]
 
 
 def markers(changes):
