@@ -163,7 +163,7 @@ def test_late_commits_prepared_transactions_and_long_holders_together(relay, kaf
     threads = [threading.Thread(target=holders, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    with workload.Writers(database, threads=4, keys=30, longest_ms=15):
+    with workload.Writers(database, threads=4, keys=30, longest_ms=15, pause_ms=0):
         eventually(lambda: one.published() >= 4000 or failures, 60, lambda: f"published {one.published()}\n" + one.log_tail())
         done.set()
         for thread in threads:
