@@ -447,7 +447,7 @@ static void end_model(void)
 Test(poll_model, random_walks_keep_every_promise_with_few_sweeps)
 {
     uint64_t first = 2001;
-    uint64_t count = random_share(40);
+    uint64_t count = 40;
     random_seeds(&first, &count);
     size_t sweeps = 0;
     size_t fetches = 0;
