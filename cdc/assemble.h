@@ -10,26 +10,43 @@
 #include "cdc/relation.h"
 #include "rows/parked.h"
 
-#define MESSAGE_PREFIX "outboxd.event" /* of outbox.emit_message */
+typedef struct Assembler Assembler;
 
-typedef struct Assembler {
+/* What a capture makes of the messages of the log. */
+typedef struct LogReader {
+    /** Takes any message but those of streamed and prepared transactions: a BEGIN once it is known
+     * to be one, a COMMIT before the transaction counts as complete. */
+    Status (*take)(Assembler *assembler, const PgOutput *message, Error *err);
+    /** The relation cannot be judged from memory: the server is asked before it is taken. */
+    bool (*must_ask)(const Assembler *assembler, const PgOutputRelation *relation);
+    /** The server answered about a message that is taken next. NULL: that changes nothing. */
+    Status (*answered)(Assembler *assembler, Slice data, Error *err);
+    /** A new stream: relations are told anew. */
+    void (*restart)(Assembler *assembler);
+} LogReader;
+
+struct Assembler {
     const PipelineConfig *pipeline;
-    Relations *relations; /* borrowed */
+    const LogReader *reads;
+    struct ChangeReader *changes; /* of CHANGE_READER; borrowed */
+    Relations *relations;         /* borrowed */
     PgOutputReader reader;
-    Batch *batch;  /* being filled; NULL: none */
+    Batch *batch;         /* being filled; NULL: none */
+    uint64_t message_lsn; /* where the message that is being read stands in the log */
     char *message; /* the buffer of libpq that is being read; a batch that keeps it sets it NULL */
     bool in_transaction;
     uint64_t commit_lsn;
     uint32_t xid;
     uint64_t ordinal;      /* of the last event of the transaction */
     uint64_t complete_lsn; /* end of the last complete transaction */
+    uint64_t last_commit;  /* of captured tables: end of the transaction read last; 0: none */
     uint64_t told_lsn;     /* by keep-alives: what commits before it was sent */
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
     KnownEvents *known;    /* borrowed: were acknowledged before */
     const Parked *parked;  /* rows that wait for their topic, as is known already; NULL: none */
     bool foreign_said;     /* a message with our prefix that is none of ours was logged */
-} Assembler;
+};
 
 /** A new stream begins at position. */
 void assembler_restart(Assembler *assembler, uint64_t position, int protocol);
@@ -44,3 +61,17 @@ Status assembler_take(Assembler *assembler, Slice data, Error *err);
 
 /** The batch with its position, or NULL when it has no event; it goes to the caller. */
 Batch *assembler_finish(Assembler *assembler);
+
+/* For readers. */
+
+/** What stands at that place of the transaction is done already. */
+bool assembler_is_done(const Assembler *assembler, uint64_t ordinal);
+/** A place of the transaction is taken, in ascending order; false: what stands there is done
+ * already and nobody needs to see it again. */
+bool assembler_next(Assembler *assembler, uint64_t ordinal);
+/** The event stands at that place; it may be known to be published. */
+void assembler_number(Assembler *assembler, Event *event);
+/** The batch that is being filled. */
+Batch *assembler_batch(Assembler *assembler);
+/** RETRY: that message cannot be where it is. */
+Status assembler_outside(const char *kind, Error *err);

@@ -12,7 +12,8 @@
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
-/* By name: without a position of ours, nothing else tells what a pipeline was called. */
+/* By name: without a position of ours, nothing else tells what a pipeline was called. Those of
+ * ordinary tables have no table of their own. */
 static void add_before(const Config *config, const PipelineConfig *pipeline,
                        const char *position_table, Text *sql)
 {
@@ -24,8 +25,8 @@ static void add_before(const Config *config, const PipelineConfig *pipeline,
     text_printf(sql,
                 " LEFT JOIN LATERAL (SELECT o.pipeline, o.slot, z.active FROM %s o JOIN"
                 " pg_replication_slots z ON z.slot_name = o.slot AND z.database ="
-                " current_database() WHERE o.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
-                position_table, table);
+                " current_database() WHERE %so.table_id = to_regclass(%s) AND o.pipeline NOT IN (",
+                position_table, pipeline->capture == CAPTURE_TABLES ? "false AND " : "", table);
     for (size_t i = 0; i < config->pipeline_count; i++) {
         AUTO_TEXT name = ident_literal(config->pipelines[i].name);
         text_printf(sql, "%s%s", i > 0 ? ", " : "", name);
@@ -95,6 +96,12 @@ static void read_slot(const PGresult *row, SlotFacts *facts)
     }
 }
 
+void slot_forget_stored(SlotStored *stored)
+{
+    free(stored->publication);
+    *stored = (SlotStored){.publication = x_strdup("")};
+}
+
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
                      SlotStored *ret_stored)
 {
@@ -110,10 +117,11 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
     ret_facts->insert_lsn = fact_lsn(row, "insert_lsn");
     ret_facts->timeline = (int)strtol(fact(row, "wal_timeline"), NULL, 16);
     ret_stored->backfill_seq = strtoll(fact(row, "backfill_seq"), NULL, 10);
-    snprintf(ret_stored->publication, sizeof(ret_stored->publication), "%s",
-             fact(row, "publication"));
+    free(ret_stored->publication);
+    ret_stored->publication = x_strdup(fact(row, "publication"));
     ret_stored->table_id = (uint32_t)strtoul(fact(row, "table_id"), NULL, 10);
     ret_stored->backfill = fact_true(row, "backfill");
+    ret_stored->position.backfill_seq = ret_stored->backfill ? 0 : ret_stored->backfill_seq;
     ret_stored->waiting = fact_true(row, "waiting");
     const char *end = fact(row, "backfill_end");
     ret_stored->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;
@@ -394,6 +402,13 @@ SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, ui
         return SLOT_GAP;
     }
     if (given->known->publication_changed && pipeline->outbox.on_publish == ON_PUBLISH_KEEP) {
+        if (pipeline->capture == CAPTURE_TABLES) {
+            AUTO_TEXT message = x_format("after the saved position, %s was taken out of the "
+                                         "publication and put back, or the publication was "
+                                         "changed: changes in between are not in the stream",
+                                         given->known->lost);
+            return slot_gap(err, CODE_PUBLICATION_CHANGED, message);
+        }
         return slot_gap(err, CODE_PUBLICATION_CHANGED,
                         "the publication was changed, and with on_publish = \"keep\" the rows do "
                         "not show whether they were published");

@@ -49,8 +49,9 @@ typedef struct SlotStored {
     uint32_t table_id;    /* table that was read; 0: not told */
     int64_t backfill_seq; /* kept rows of it are published up to here; 0: none */
     bool same_messages;
-    bool waiting;          /* rows before the position wait for their topic */
-    char publication[256]; /* its identity as of the position; "": not known */
+    bool waiting;      /* rows before the position wait for their topic */
+    char *publication; /* its identity as of the position, of tables what mapped_memory.h notes;
+                          "": not known */
 } SlotStored;
 
 /* What the reader knows beside it. Zeros: nothing. */
@@ -61,6 +62,7 @@ typedef struct SlotKnown {
     int left_timeline; /* the position's, or the last that this process saw, when the server is on
                           another one; 0: it is not */
     bool publication_changed; /* it is another one now */
+    char lost[256];           /* the tables of which changes may be missing, for people */
     bool before_lives;        /* the one of SlotFacts.before is another relay's, beside us */
 } SlotKnown;
 
@@ -74,9 +76,11 @@ typedef struct SlotCase {
 /** Appends the query for everything but system_id and switch_lsn; one row. */
 void slot_add_query(const Config *config, const PipelineConfig *pipeline,
                     const char *position_table, Text *sql);
-/** Reads its row. */
+/** Reads its row; to be freed with slot_forget_stored(). */
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
                      SlotStored *ret_stored);
+
+void slot_forget_stored(SlotStored *stored);
 
 /** Looks for a timeline in a history file (TIMELINE_HISTORY): where it was left. False when it is
  * not in there. */

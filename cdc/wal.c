@@ -20,7 +20,7 @@ static void wal_leave(const WalWork *work)
 {
     stream_stop(work->stream);
     walsender_close(work->walsender);
-    fill_close(work->fill);
+    filling_close(work->fill);
 }
 
 static void wal_close(void *arg, bool lost)
@@ -68,7 +68,7 @@ static char *wal_place(void *arg, const Error *err)
 /* All that the table had from before the slot was read. */
 static bool wal_has_filled(const WalParts *parts)
 {
-    return parts->context->state == WAL_FILLING && fill_is_complete(parts->work->fill);
+    return parts->context->state == WAL_FILLING && filling_is_complete(parts->work->fill);
 }
 
 static void wal_check_drained(WalParts *parts)
@@ -87,8 +87,8 @@ static void wal_check_drained(WalParts *parts)
         return;
     }
     if (wal_has_filled(parts) && progress_outstanding(progress) == 0 &&
-        !progress_has_hole(progress) && !fill_is_recorded(work->fill)) {
-        fill_next(work->fill); /* else the next start would read the table again */
+        !progress_has_hole(progress) && !filling_is_recorded(work->fill)) {
+        filling_next(work->fill); /* else the next start would read the table again */
         return;
     }
     if (verify_last(parts->books->verify) || marker_pending(wal->marker)) {
@@ -142,12 +142,13 @@ static void wal_ack(Source *source, Batch *batch)
     if (waiting_keeps_back(parts->work->waiting, batch)) {
         return;
     }
+    filling_came_back(parts->work->fill, batch);
     acks_pass(parts->books->acks, batch);
     marker_next(wal->marker);
     if (tables_are_turning(parts->books->tables, NULL)) {
         claim_pulse_now(wal->claim);
     }
-    fill_next(parts->work->fill);
+    filling_next(parts->work->fill);
 }
 
 static bool wal_may_publish(Source *source)
@@ -170,7 +171,7 @@ static void wal_wake(Source *source)
     if (parts->context->state == WAL_ACTIVE) {
         stream_wake(parts->work->stream);
     } else {
-        fill_next(parts->work->fill);
+        filling_next(parts->work->fill);
     }
 }
 
@@ -247,7 +248,9 @@ static double wal_backlog(const Source *source)
 
 static void wal_status(const Source *source, json_t *pipeline)
 {
-    view_status(parts_of(source)->work->view, pipeline);
+    const WalWork *work = parts_of(source)->work;
+    view_status(work->view, pipeline);
+    filling_status(work->fill, pipeline);
 }
 
 static void wal_show_slot(const Source *source, json_t *slot)
@@ -290,7 +293,7 @@ static void wal_go_on(const WalParts *parts)
     waiting_go_on(parts->work->waiting);
     wal_rotation_go_on(parts->work->rotation);
     verify_go_on(parts->books->verify);
-    fill_next(parts->work->fill);
+    filling_next(parts->work->fill);
 }
 
 static void wal_on_news(void *arg, WalNews news)
@@ -320,7 +323,7 @@ static void wal_on_news(void *arg, WalNews news)
         break;
     case NEWS_TURNED:
         if (wal->state == WAL_FILLING) {
-            fill_next(work->fill);
+            filling_next(work->fill);
         } else {
             stream_go_on(work->stream);
         }

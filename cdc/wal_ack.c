@@ -53,6 +53,13 @@ void acks_take_up(Acks *acks)
     progress_take_up(acks->with.progress);
 }
 
+/* Rows of ordinary tables are never marked. */
+static bool acks_are_of_snapshot(const Batch *batch)
+{
+    return batch->count > 0 && batch->events[0]->commit_lsn == 0 &&
+           batch->events[0]->seq == EVENT_NO_SEQ;
+}
+
 /* Everything up to here is acknowledged. */
 static void acks_count(Acks *acks, const Batch *batch, const MarkerPosition *position)
 {
@@ -60,6 +67,9 @@ static void acks_count(Acks *acks, const Batch *batch, const MarkerPosition *pos
     Marker *marker = with->wal->marker;
     bool from_stream = batch->count > 0 && batch->events[0]->commit_lsn != 0;
     waiting_rows_note(with->rows, batch);
+    if (acks_are_of_snapshot(batch)) {
+        return; /* its tables tell how far it is */
+    }
     if (!from_stream) {
         for (size_t i = 0; i < batch->count; i++) {
             if (event_is_over(batch->events[i])) {
@@ -102,6 +112,10 @@ static void acks_take_back(Acks *acks, Batch *batch)
 {
     Progress *progress = acks->with.progress;
     size_t head = 0;
+    if (acks_are_of_snapshot(batch)) {
+        progress_note_hole(progress);
+        return;
+    }
     while (!progress_has_hole(progress) && head < batch->count &&
            event_is_settled(batch->events[head])) {
         head++;
@@ -141,8 +155,10 @@ void acks_pass(Acks *acks, Batch *batch)
 {
     Progress *progress = acks->with.progress;
     if (batch->unsettled == 0 && !progress_has_hole(progress)) {
-        MarkerPosition position = {
-            .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
+        MarkerPosition position = {.lsn = batch->position,
+                                   .tx_lsn = batch->tx_lsn,
+                                   .tx_ordinal = batch->tx_ordinal,
+                                   .backfill_seq = (int64_t)batch->last_commit};
         if (position.lsn < progress_acked(progress)->lsn) {
             position.lsn =
                 progress_acked(progress)->lsn; /* while idle it followed the log of others */

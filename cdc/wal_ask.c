@@ -23,12 +23,15 @@ struct Ask {
     Tables *tables;
     Verify *verify;
     Relations *relations;
-    char *bytes; /* NULL: none is held */
+    Captured *captured; /* tables: it is asked about those; NULL: about the outbox */
+    Error unread;       /* what was wrong with an answer about them */
+    char *bytes;        /* NULL: none is held */
     size_t length;
     uint32_t relation; /* to be asked about; 0: none */
     bool by_name;      /* it is ours by its name alone */
     bool fits;         /* it has the columns of an event */
     bool again;        /* it was told before: something changed in the catalog */
+    Text questions;    /* about a captured table */
     bool sent;
     bool answered;
     char name[136];
@@ -42,6 +45,7 @@ static void ask_reset(Ask *ask)
     ask->relation = 0;
     ask->by_name = ask->fits = ask->again = ask->sent = ask->answered = false;
     ask->name[0] = '\0';
+    text_free(&ask->questions);
 }
 
 void ask_forget(Ask *ask)
@@ -77,12 +81,19 @@ static void ask_note_relation(Ask *ask, const PGresult *row)
 static void on_answer(void *arg, const PGresult *result)
 {
     Ask *ask = arg;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+    bool rows = PQresultStatus(result) == PGRES_TUPLES_OK;
+    if (rows && ask->captured != NULL && captured_read(ask->captured, result, &ask->unread)) {
+        return;
+    }
+    if (!rows || PQntuples(result) != 1) {
         return;
     }
     int field = PQfnumber(result, "insert_lsn");
     if (field >= 0) {
         server_log_read_end(ask->log, pg_value(result, 0, field));
+    }
+    if (ask->captured != NULL && field >= 0) {
+        return;
     }
     if (PQfnumber(result, "present_name") >= 0) {
         tables_read_answer(ask->tables, ask->relation, result);
@@ -100,7 +111,8 @@ static void on_answer(void *arg, const PGresult *result)
 static void on_answered(void *arg, const Error *err)
 {
     Ask *ask = arg;
-    if (!wal_goes_on(ask->wal, err)) {
+    const Error *wrong = err == NULL && ask->unread.class != ERROR_NONE ? &ask->unread : err;
+    if (!wal_goes_on(ask->wal, wrong)) {
         return;
     }
     if (tables_are_replaced(ask->tables)) {
@@ -117,6 +129,16 @@ static void on_answered(void *arg, const Error *err)
     wal_tell(ask->wal, NEWS_ANSWERED);
 }
 
+/* How far the log goes, and what the catalog says of the relation that is told. */
+static void ask_add_captured(const Ask *ask, Text *sql)
+{
+    text_add(sql, "SELECT pg_catalog.pg_current_wal_insert_lsn() AS insert_lsn");
+    if (ask->relation != 0) {
+        text_add(sql, "; ");
+        text_append(sql, ask->questions.data, ask->questions.length);
+    }
+}
+
 static void ask_run(void *arg)
 {
     Ask *ask = arg;
@@ -125,9 +147,14 @@ static void ask_run(void *arg)
         return;
     }
     ask->sent = true;
+    error_clear(&ask->unread);
     AUTO_BUFFER sql = TEXT_EMPTY;
-    tree_add_query(wal->pipeline, claim_table(wal->claim), ask->relation, wal_server_version(wal),
-                   &sql);
+    if (ask->captured != NULL) {
+        ask_add_captured(ask, &sql);
+    } else {
+        tree_add_query(wal->pipeline, claim_table(wal->claim), ask->relation,
+                       wal_server_version(wal), &sql);
+    }
     if (ask->by_name) {
         text_add(&sql, "; ");
         tables_add_question(ask->tables, ask->relation, &sql);
@@ -157,7 +184,12 @@ void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation
 {
     ask_keep(ask, bytes, length);
     ask->sent = false;
-    if (relation != NULL) {
+    if (relation != NULL && ask->captured != NULL) {
+        ask->relation = relation->id;
+        ask->again = captured_find(ask->captured, relation->id) != NULL;
+        captured_add_questions(ask->wal->pipeline, relation, wal_server_version(ask->wal),
+                               &ask->questions);
+    } else if (relation != NULL) {
         ask->relation = relation->id;
         ask->by_name = relations_own_by_name(ask->relations, relation);
         ask->fits = relations_could_be_ours(ask->relations, relation);
@@ -165,6 +197,16 @@ void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation
         snprintf(ask->name, sizeof(ask->name), "%.*s.%.*s", SLICE_ARG(relation->schema),
                  SLICE_ARG(relation->name));
     }
+    wal_want(ask->wal, &ask->job);
+}
+
+void ask_hold_change(Ask *ask, const char *bytes, size_t length, uint32_t relation)
+{
+    ask_keep(ask, bytes, length);
+    ask->sent = false;
+    ask->relation = relation;
+    captured_add_questions_again(ask->captured, relation, wal_server_version(ask->wal),
+                                 &ask->questions);
     wal_want(ask->wal, &ask->job);
 }
 
@@ -194,7 +236,7 @@ void ask_end(Ask *ask)
 }
 
 Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *verify,
-             Relations *relations)
+             Relations *relations, Captured *captured)
 {
     Ask *ask = x_calloc(1, sizeof(*ask));
     ask->wal = wal;
@@ -202,6 +244,7 @@ Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *veri
     ask->tables = tables;
     ask->verify = verify;
     ask->relations = relations;
+    ask->captured = captured;
     ask->job = (ClaimJob){.run = ask_run, .arg = ask};
     return ask;
 }
@@ -212,6 +255,7 @@ void ask_free(Ask **ask)
         return;
     }
     ask_forget(*ask);
+    error_clear(&(*ask)->unread);
     free(*ask);
     *ask = NULL;
 }

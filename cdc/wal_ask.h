@@ -2,16 +2,19 @@
  * that go elsewhere. Nothing behind it is read. */
 #pragma once
 
+#include "cdc/captured.h"
 #include "cdc/wal_verify.h"
 
 typedef struct Ask Ask;
 
 Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *verify,
-             Relations *relations);
+             Relations *relations, Captured *captured);
 void ask_free(Ask **ask);
 
 /** Keeps the message and asks the server, about this relation unless it is NULL: NEWS_ANSWERED. */
 void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation *relation);
+/** Keeps a change of a captured table whose schema is older than its row, and asks about that. */
+void ask_hold_change(Ask *ask, const char *bytes, size_t length, uint32_t relation);
 /** Keeps the message, and asks nothing. */
 void ask_keep(Ask *ask, const char *bytes, size_t length);
 bool ask_holds(const Ask *ask);

@@ -216,6 +216,10 @@ static void between_look(void *arg)
 
 void between_begin(Between *between)
 {
+    if (between->wal->pipeline->capture == CAPTURE_TABLES) { /* the log has the name of each row */
+        between_end(between);
+        return;
+    }
     tables_clear(between->tables);
     between->reading = 0;
     between->continuous = false;

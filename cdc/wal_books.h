@@ -2,6 +2,7 @@
  * on. */
 #pragma once
 
+#include "cdc/change_reader.h"
 #include "cdc/wal_ack.h"
 #include "cdc/wal_gap.h"
 
@@ -9,6 +10,7 @@ typedef struct WalBooks {
     Tree *tree;
     Relations *relations;
     Assembler *assembler;
+    ChangeReader *changes; /* of capture = "tables"; else NULL */
     WalStart *start;
     Progress *progress;
     ServerLog *log;

@@ -11,6 +11,8 @@
  * their place among messages), and, where rows are not marked, how far it came. */
 #include "cdc/wal_fill.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -26,7 +28,8 @@ typedef struct FillProof {
     size_t missed_before; /* by the last part that was read whole */
 } FillProof;
 
-struct Fill {
+typedef struct Fill {
+    Filling filling; /* first */
     FillParts with;
     Scout *scout;
     Filler *filler;
@@ -37,7 +40,11 @@ struct Fill {
     bool complete; /* the last row was read */
     bool announced;
     uint64_t published;
-};
+} Fill;
+
+static_assert(offsetof(Fill, filling) == 0, "a Filling * is one of its Fill");
+
+static void fill_next(Fill *fill);
 
 /* Rows. */
 
@@ -172,7 +179,7 @@ static void fill_read_on(Fill *fill)
     }
 }
 
-void fill_next(Fill *fill)
+static void fill_next(Fill *fill)
 {
     const WalContext *wal = fill->with.wal;
     if (wal->state != WAL_FILLING || fill_read_is_running(fill->read) ||
@@ -198,7 +205,7 @@ void fill_next(Fill *fill)
 
 /* Beginning and end. */
 
-void fill_start(Fill *fill)
+static void fill_start(Fill *fill)
 {
     fill->with.wal->state = WAL_FILLING;
     if (!fill->proof.wanted) {
@@ -208,14 +215,16 @@ void fill_start(Fill *fill)
     fill_open(fill);
 }
 
-void fill_prove(Fill *fill)
+static void fill_prove(Filling *filling)
 {
+    Fill *fill = (Fill *)filling;
     fill->proof.wanted = true;
     fill_start(fill);
 }
 
-void fill_go_on(Fill *fill)
+static void fill_go_on(Filling *filling)
 {
+    Fill *fill = (Fill *)filling;
     const SlotStored *stored = fill->with.books->start->given.stored;
     fill_start(fill);
     if (!stored->backfill) {
@@ -229,41 +238,44 @@ void fill_go_on(Fill *fill)
     }
 }
 
-void fill_set_snapshot(Fill *fill, const char *snapshot)
+static void fill_set_snapshot(Filling *filling, const char *snapshot)
 {
-    filler_set_snapshot(fill->filler, snapshot);
+    filler_set_snapshot(((Fill *)filling)->filler, snapshot);
 }
 
-size_t fill_missed(const Fill *fill, int64_t *ret_first)
+static size_t fill_missed(const Filling *filling, int64_t *ret_first)
 {
+    const Fill *fill = (const Fill *)filling;
     *ret_first = fill->proof.first_missed;
     return fill->proof.missed;
 }
 
-bool fill_is_complete(const Fill *fill)
+static bool fill_is_complete(const Filling *filling)
 {
-    return fill->complete;
+    return ((const Fill *)filling)->complete;
 }
 
-bool fill_is_recorded(const Fill *fill)
+static bool fill_is_recorded(const Filling *filling)
 {
-    return fill_record_is_whole(fill->record);
+    return fill_record_is_whole(((const Fill *)filling)->record);
 }
 
-bool fill_is_announced(const Fill *fill)
+static bool fill_is_announced(const Filling *filling)
 {
-    return fill->announced;
+    return ((const Fill *)filling)->announced;
 }
 
-void fill_close(Fill *fill)
+static void fill_close(Filling *filling)
 {
+    Fill *fill = (Fill *)filling;
     filler_close(fill->filler);
     fill_read_drop(fill->read);
     scout_forget(fill->scout);
 }
 
-void fill_forget(Fill *fill)
+static void fill_forget(Filling *filling)
 {
+    Fill *fill = (Fill *)filling;
     filler_forget(fill->filler);
     fill_read_drop(fill->read);
     fill_record_begin(fill->record);
@@ -273,11 +285,47 @@ void fill_forget(Fill *fill)
     fill->published = 0;
 }
 
-Fill *fill_new(const FillParts *parts)
+static void fill_free(Filling *filling)
+{
+    Fill *fill = (Fill *)filling;
+    fill_read_free(&fill->read);
+    filler_free(&fill->filler);
+    scout_free(&fill->scout);
+    fill_record_free(&fill->record);
+    free(fill);
+}
+
+static void fill_begin(Filling *filling)
+{
+    fill_start((Fill *)filling);
+}
+
+static void fill_wake(Filling *filling)
+{
+    fill_next((Fill *)filling);
+}
+
+static const FillingOps FILL_OPS = {
+    .set_snapshot = fill_set_snapshot,
+    .start = fill_begin,
+    .go_on = fill_go_on,
+    .prove = fill_prove,
+    .missed = fill_missed,
+    .next = fill_wake,
+    .is_complete = fill_is_complete,
+    .is_recorded = fill_is_recorded,
+    .is_announced = fill_is_announced,
+    .close = fill_close,
+    .forget = fill_forget,
+    .free = fill_free,
+};
+
+Filling *fill_new(const FillParts *parts)
 {
     const WalContext *wal = parts->wal;
     const WalBooks *books = parts->books;
     Fill *fill = x_calloc(1, sizeof(*fill));
+    fill->filling.ops = &FILL_OPS;
     fill->with = *parts;
     fill->scout = scout_new(wal, books->start, books->gap, books->relations, fill_on_step, fill);
     fill->filler = filler_new(wal, fill->scout, fill_on_step, fill);
@@ -287,18 +335,5 @@ Fill *fill_new(const FillParts *parts)
                                    (FillRecordReader){.end_written = fill_on_end_written,
                                                       .table_noted = fill_on_table_noted,
                                                       .arg = fill});
-    return fill;
-}
-
-void fill_free(Fill **fill)
-{
-    if (*fill == NULL) {
-        return;
-    }
-    fill_read_free(&(*fill)->read);
-    filler_free(&(*fill)->filler);
-    scout_free(&(*fill)->scout);
-    fill_record_free(&(*fill)->record);
-    free(*fill);
-    *fill = NULL;
+    return &fill->filling;
 }

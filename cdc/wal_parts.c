@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cdc/wal_fill.h"
+#include "cdc/wal_snapshot.h"
 
 static WalContext *parts_make_context(const SourceOptions *options, const WalOwner *owner,
                                       OutboxTable *table, WalParts *arg)
@@ -40,12 +42,15 @@ static void parts_make_work(WalContext *wal, const WalBooks *b, WalWork *w)
                                                        .handover = w->handover,
                                                        .stream = w->stream,
                                                        .publisher = between_publisher(w->between)});
-    w->fill = fill_new(&(FillParts){.wal = wal,
-                                    .books = b,
-                                    .waiting = w->waiting,
-                                    .handover = w->handover,
-                                    .rotation = w->rotation});
+    w->fill = wal->pipeline->capture == CAPTURE_TABLES
+                  ? wal_snapshot_new(wal, b, w->handover)
+                  : fill_new(&(FillParts){.wal = wal,
+                                          .books = b,
+                                          .waiting = w->waiting,
+                                          .handover = w->handover,
+                                          .rotation = w->rotation});
     w->session = wal_session_new(wal, b->start, b->log, w->waiting, b->relations);
+    w->beat = beat_new(wal, w->stream);
     w->ping = ping_new(wal, b->log, b->assembler);
     w->walsender = walsender_new(&(WalsenderParts){.wal = wal,
                                                    .start = b->start,
@@ -108,8 +113,9 @@ static void parts_free_work(WalWork *w)
     wal_slot_free(&w->slot);
     walsender_free(&w->walsender);
     ping_free(&w->ping);
+    beat_free(&w->beat);
     wal_session_free(&w->session);
-    fill_free(&w->fill);
+    filling_free(&w->fill);
     wal_rotation_free(&w->rotation);
     between_free(&w->between);
     stream_free(&w->stream);

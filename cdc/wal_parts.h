@@ -5,8 +5,11 @@
 #include <assert.h>
 #include <stddef.h>
 
+#include "cdc/wal_beat.h"
 #include "cdc/wal_books.h"
+#include "cdc/wal_filling.h"
 #include "cdc/wal_ping.h"
+#include "cdc/wal_rotation.h"
 #include "cdc/wal_session.h"
 #include "cdc/wal_slot.h"
 #include "cdc/wal_view.h"
@@ -18,7 +21,8 @@ typedef struct WalWork {
     Stream *stream;
     Between *between;
     WalRotation *rotation;
-    Fill *fill;
+    Filling *fill;
+    Beat *beat;
     WalSession *session;
     Ping *ping;
     Walsender *walsender;

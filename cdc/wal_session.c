@@ -10,6 +10,7 @@
 
 #include "base/failpoint.h"
 #include "base/memory.h"
+#include "cdc/capture_publications.h"
 #include "pg/ident.h"
 #include "rows/precondition.h"
 
@@ -20,6 +21,7 @@ struct WalSession {
     Waiting *waiting;
     Relations *relations;
     ClaimJob facts;
+    Error unread; /* what was wrong with the answer about tables */
 };
 
 static void on_publication_created(void *arg, const Error *err)
@@ -29,10 +31,16 @@ static void on_publication_created(void *arg, const Error *err)
     if (err != NULL) {
         AUTO_ERROR copy = error_of(err);
         error_prefix(&copy, "creating publication '%s'", pipeline->wal.publication);
-        error_hint(&copy,
-                   "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
-                   "'insert');",
-                   pipeline->wal.publication, pipeline->outbox.table);
+        if (pipeline->capture == CAPTURE_TABLES) {
+            AUTO_BUFFER both = TEXT_EMPTY;
+            capture_publications_add(pipeline, session->start->mapped, &both);
+            error_hint(&copy, "An administrator runs: %s", text_string(&both));
+        } else {
+            error_hint(&copy,
+                       "An administrator runs: CREATE PUBLICATION %s FOR TABLE %s WITH (publish = "
+                       "'insert');",
+                       pipeline->wal.publication, pipeline->outbox.table);
+        }
         claim_lose(session->wal->claim, &copy);
         return;
     }
@@ -42,6 +50,15 @@ static void on_publication_created(void *arg, const Error *err)
 static void session_create_publication(WalSession *session)
 {
     const WalContext *wal = session->wal;
+    if (wal->pipeline->capture == CAPTURE_TABLES) {
+        AUTO_BUFFER both = TEXT_EMPTY;
+        capture_publications_add(wal->pipeline, session->start->mapped, &both);
+        claim_ask(wal->claim, &(PgQuery){.step = "create publications",
+                                         .sql = text_string(&both),
+                                         .arg = session,
+                                         .done = on_publication_created});
+        return;
+    }
     AUTO_TEXT name = ident_quote(wal->pipeline->wal.publication);
     AUTO_TEXT sql = x_format("CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert',"
                              " publish_via_partition_root = true)",
@@ -85,6 +102,10 @@ static void on_facts_result(void *arg, const PGresult *result)
     WalSession *session = arg;
     WalStart *start = session->start;
     Claim *claim = session->wal->claim;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && mapped_is(result)) {
+        (void)mapped_read(result, start->mapped, &session->unread);
+        return;
+    }
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         return;
     }
@@ -109,7 +130,8 @@ static void on_facts_done(void *arg, const Error *err)
     WalSession *session = arg;
     const WalContext *wal = session->wal;
     const WalStart *start = session->start;
-    AUTO_ERROR none = {0};
+    AUTO_ERROR none = error_of(&session->unread);
+    err = err == NULL && none.class != ERROR_NONE ? &none : err;
     if (err == NULL && !(start->found_told && start->facts_told)) {
         error_set(&none, CODE_POSTGRES_ANSWER, "the server did not return its history");
         err = &none;
@@ -142,6 +164,7 @@ static void session_run(void *arg)
     const WalContext *wal = session->wal;
     WalStart *start = session->start;
     start_forget(start);
+    error_clear(&session->unread);
     claim_begin_look(wal->claim);
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_add(&sql, "DEALLOCATE ALL; ");
@@ -150,6 +173,10 @@ static void session_run(void *arg)
     text_add(&sql, "; ");
     tree_add_query(wal->pipeline, claim_table(wal->claim), 0, wal_server_version(wal), &sql);
     text_add(&sql, "; ");
+    if (wal->pipeline->capture == CAPTURE_TABLES) {
+        mapped_add_query(wal->pipeline, &(MappedQuestion){0}, wal_server_version(wal), &sql);
+        text_add(&sql, "; ");
+    }
     bool apart = *wal->config->database.replication_dsn != '\0';
     if (apart) {
         instance_add_query(&sql);
@@ -244,6 +271,10 @@ WalSession *wal_session_new(WalContext *wal, WalStart *start, ServerLog *log, Wa
 
 void wal_session_free(WalSession **session)
 {
+    if (*session == NULL) {
+        return;
+    }
+    error_clear(&(*session)->unread);
     free(*session);
     *session = NULL;
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cdc/slot_tables.h"
 #include "cdc/wire.h"
 #include "pg/ident.h"
 #include "pg/result.h"
@@ -33,7 +34,7 @@ static void on_slot_result(void *arg, const PGresult *result)
     uint64_t lsn = 0;
     (void)lsn_parse(pg_needed_field(result, 0, "consistent_point"), &lsn);
     progress_start_at(slot->with.books->progress, lsn);
-    fill_set_snapshot(slot->with.fill, pg_needed_field(result, 0, "snapshot_name"));
+    filling_set_snapshot(slot->with.fill, pg_needed_field(result, 0, "snapshot_name"));
 }
 
 /* The marker may write: the row is ours. */
@@ -70,7 +71,7 @@ static void on_position_saved(void *arg, const Error *err)
     verify_stored(with->books->verify);
     gap_closed(with->books->gap);
     slot_start_marker(slot, &(MarkerPosition){.lsn = progress_start(with->books->progress)});
-    fill_start(with->fill);
+    filling_start(with->fill);
 }
 
 void wal_slot_watch(WalSlot *slot)
@@ -141,6 +142,9 @@ static bool slot_publication_changed(const WalSlot *slot)
 {
     const char *then = slot->with.books->start->given.stored->publication;
     const char *now = claim_look(slot->with.wal->claim)->identity;
+    if (slot->with.wal->pipeline->capture == CAPTURE_TABLES) {
+        return slot->with.books->start->given.known->publication_changed;
+    }
     return !between_is_continuous(slot->with.between) && *then != '\0' && *now != '\0' &&
            strcmp(then, now) != 0;
 }
@@ -149,7 +153,7 @@ static void slot_begin_verifying(const WalSlot *slot)
 {
     const SlotStored *stored = slot->with.books->start->given.stored;
     verify_begin(slot->with.books->verify, stored->position.lsn, stored->publication,
-                 slot_publication_changed(slot));
+                 slot_publication_changed(slot), slot->with.books->start->mapped);
 }
 
 /* Nothing remembered of rows holds any more. */
@@ -169,7 +173,9 @@ static void slot_begin(const WalSlot *slot)
     slot_forget_rows(slot);
     history_adopt(slot->with.wal->history, slot->with.books->start->found);
     stored->position = (MarkerPosition){0};
-    stored->publication[0] = '\0';
+    free(stored->publication);
+    stored->publication = x_strdup("");
+    slot->with.books->start->given.known->publication_changed = false;
     slot_begin_verifying(slot);
 }
 
@@ -238,10 +244,10 @@ static void on_claimed(void *arg, const Error *err)
     bool rows_tell = !wal_keeps_rows(with->wal);
     if (stored->backfill || read_again) {
         gap_say_none(with->books->gap); /* the table is read anyway */
-        fill_go_on(with->fill);
+        filling_go_on(with->fill);
     } else if (verify_must_prove(with->books->verify) ||
                (rows_tell && gap_may_say_none(with->books->gap))) {
-        fill_prove(with->fill);
+        filling_prove(with->fill);
     } else {
         slot_nothing_missed(slot);
     }
@@ -271,8 +277,8 @@ static void slot_missed(WalSlot *slot, const Error *gap)
 void wal_slot_compared(WalSlot *slot)
 {
     int64_t first_missed = 0;
-    size_t missed = fill_missed(slot->with.fill, &first_missed);
-    fill_forget(slot->with.fill);
+    size_t missed = filling_missed(slot->with.fill, &first_missed);
+    filling_forget(slot->with.fill);
     if (missed == 0) {
         verify_adopt(slot->with.books->verify);
         slot_nothing_missed(slot);
@@ -387,6 +393,12 @@ void wal_slot_decide(WalSlot *slot)
     const SlotCase *given = &slot->with.books->start->given;
     SlotStored *stored = given->stored;
     uint64_t start = progress_start(slot->with.books->progress);
+    if (pipeline->capture == CAPTURE_TABLES &&
+        slot_tables_compare(pipeline, stored, slot->with.books->start->mapped, given->known,
+                            &err) != OK) {
+        claim_lose(slot->with.wal->claim, &err);
+        return;
+    }
     slot_compare_history(slot);
     slot_watch_before(slot);
     SlotVerdict verdict = slot_judge(given, pipeline, &start, &err);
@@ -394,7 +406,7 @@ void wal_slot_decide(WalSlot *slot)
     if (!stored->same_messages && stored->position.tx_lsn != 0) {
         stored->position.tx_ordinal = 0; /* messages counted then, or do now: repeat rather */
     }
-    fill_forget(slot->with.fill);
+    filling_forget(slot->with.fill);
     gap_close(gap, false);
     if (verdict != SLOT_GAP && verdict != SLOT_REFUSED && gap_may_close(gap) &&
         given->known->publication_changed) {

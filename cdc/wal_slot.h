@@ -12,7 +12,7 @@ typedef struct WalSlotParts {
     const WalBooks *books;
     Waiting *waiting;
     const Between *between;
-    Fill *fill;
+    Filling *fill;
     Walsender *walsender;
 } WalSlotParts;
 

@@ -11,8 +11,10 @@ WalStart *start_new(const PipelineConfig *pipeline)
     start->given = (SlotCase){.facts = x_calloc(1, sizeof(SlotFacts)),
                               .stored = x_calloc(1, sizeof(SlotStored)),
                               .known = x_calloc(1, sizeof(SlotKnown))};
+    slot_forget_stored(start->given.stored);
     start->instance = x_calloc(1, sizeof(*start->instance));
     start->found = x_calloc(1, sizeof(*start->found));
+    start->mapped = x_calloc(1, sizeof(*start->mapped));
     AUTO_TEXT name = ident_literal(pipeline->name);
     start->position_key = x_format("pipeline = %s", name);
     return start;
@@ -21,9 +23,10 @@ WalStart *start_new(const PipelineConfig *pipeline)
 void start_forget(WalStart *start)
 {
     *start->given.facts = (SlotFacts){0};
-    *start->given.stored = (SlotStored){0};
+    slot_forget_stored(start->given.stored);
     *start->given.known = (SlotKnown){0};
     *start->instance = (Instance){0};
+    mapped_clear(start->mapped);
     start->facts_told = false;
     start->found_told = false;
 }
@@ -34,10 +37,13 @@ void start_free(WalStart **start)
         return;
     }
     free((*start)->given.facts);
+    free((*start)->given.stored->publication);
     free((*start)->given.stored);
     free((*start)->given.known);
     free((*start)->instance);
     free((*start)->found);
+    mapped_clear((*start)->mapped);
+    free((*start)->mapped);
     free((*start)->position_table);
     free((*start)->position_key);
     free(*start);

@@ -6,6 +6,7 @@
 #include "cdc/instance.h"
 #include "cdc/slot.h"
 #include "rows/history.h"
+#include "rows/mapped.h"
 
 typedef struct WalStart {
     SlotCase given; /* whose facts are told, or are not */
@@ -15,6 +16,7 @@ typedef struct WalStart {
     bool found_told;
     char *position_table; /* outbox.position as SQL */
     char *position_key;   /* condition that finds our row in it */
+    Mapped *mapped;       /* capture = "tables": which tables there are */
 } WalStart;
 
 WalStart *start_new(const PipelineConfig *pipeline);

@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "base/timestamp.h"
+#include "cdc/change_reader.h"
 #include "cdc/wal_ask.h"
 #include "cdc/wal_pace.h"
 #include "cdc/wire.h"
@@ -259,8 +260,7 @@ static bool stream_must_ask(const Stream *stream, const WireMessage *message, Pg
     PgOutputReader reader = assembler->reader;
     AUTO_ERROR ignored = {0};
     return pgoutput_read(&reader, message->data, ret, &ignored) == OK &&
-           (relations_must_ask(assembler->relations, &ret->relation) ||
-            relations_told_before(assembler->relations, &ret->relation));
+           assembler->reads->must_ask(assembler, &ret->relation);
 }
 
 /* False: the message waits for an answer, or the stream is lost. */
@@ -316,9 +316,17 @@ static bool stream_take(Stream *stream, char **bytes, size_t length)
         return wal->state == WAL_ACTIVE;
     }
     assembler->message = *bytes;
-    Status taken = assembler_take(assembler, message.data, &err);
+    assembler->message_lsn = message.start;
+    bool answered = ask_is_answered(stream->ask) && assembler->reads->answered != NULL;
+    Status taken = answered ? assembler->reads->answered(assembler, message.data, &err) : OK;
+    taken = taken == OK ? assembler_take(assembler, message.data, &err) : FAILED;
     *bytes = assembler->message; /* NULL: the batch has it */
     assembler->message = NULL;
+    if (taken != OK && err.code == CODE_CHANGE_SCHEMA_STALE && !answered) {
+        stream->paused = true;
+        ask_hold_change(stream->ask, *bytes, length, change_reader_relation(message.data));
+        return false;
+    }
     if (taken != OK) {
         gap_lose_log(stream->with.gap, &err);
         return false;
@@ -386,6 +394,14 @@ static void stream_read(void *arg)
     }
     marker_caught_up(wal->marker, !pace_is_coalescing(stream->pace));
     if (pace_wait(stream->pace, messages)) {
+        stream_deliver(stream);
+    }
+}
+
+void stream_beat(Stream *stream)
+{
+    if (stream->with.wal->state == WAL_ACTIVE && !stream->paused && stream_has_room(stream)) {
+        change_reader_beat(stream->with.assembler->changes, stream->with.assembler);
         stream_deliver(stream);
     }
 }
@@ -483,8 +499,11 @@ Status stream_new(const StreamParts *parts, Stream **ret_stream, Error *err)
         free(stream);
         return FAILED;
     }
-    stream->ask =
-        ask_new(parts->wal, parts->log, parts->tables, parts->verify, parts->assembler->relations);
+    Captured *captured = parts->assembler->changes != NULL
+                             ? change_reader_captured(parts->assembler->changes)
+                             : NULL;
+    stream->ask = ask_new(parts->wal, parts->log, parts->tables, parts->verify,
+                          parts->assembler->relations, captured);
     *ret_stream = stream;
     return OK;
 }

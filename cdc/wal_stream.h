@@ -39,6 +39,9 @@ void stream_watch(Stream *stream);
 /** The end of the server's log was asked for: an idle outbox may follow it. */
 void stream_follow(Stream *stream);
 
+/** Adds a heartbeat behind what was read, unless there is no room. */
+void stream_beat(Stream *stream);
+
 /** WAL end that the server told. */
 uint64_t stream_received(const Stream *stream);
 /** Everything that was sent is read. */

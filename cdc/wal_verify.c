@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ident.h"
+#include "rows/mapped_memory.h"
 
 struct Verify {
     const WalContext *wal;
@@ -24,6 +25,7 @@ struct Verify {
     PositionRow *row;
     uint64_t wal_end;                         /* of the last good look */
     char identity[PRECONDITION_IDENTITY_MAX]; /* of the publication, then */
+    Text note;                                /* what the position row says of it */
     bool unproven; /* it is another one now, and it is not known whether events were missed */
     MarkerPosition pushed; /* last position that was given to the marker */
     bool write;            /* the identity is to be stored */
@@ -33,23 +35,38 @@ struct Verify {
     ClaimJob job;
 };
 
-void verify_begin(Verify *verify, uint64_t stored, const char *then, bool changed)
+/* Of captured tables more is noted than a look tells: each of them by its entries. */
+static void verify_note(Verify *verify, const Mapped *mapped)
 {
+    text_clear(&verify->note);
+    if (verify->wal->pipeline->capture == CAPTURE_TABLES) {
+        mapped_memory_add(mapped, &verify->note);
+    } else {
+        text_add(&verify->note, verify->identity);
+    }
+}
+
+void verify_begin(Verify *verify, uint64_t stored, const char *then, bool changed,
+                  const Mapped *mapped)
+{
+    bool tables = verify->wal->pipeline->capture == CAPTURE_TABLES;
     const PreconditionLook *look = claim_look(verify->wal->claim);
     verify->wal_end = stored;
     verify->unproven = changed;
     verify->pushed = (MarkerPosition){0};
     verify->write = verify->ask = verify->asking = verify->asked = false;
-    snprintf(verify->identity, sizeof(verify->identity), "%s", changed ? then : look->identity);
+    snprintf(verify->identity, sizeof(verify->identity), "%s",
+             changed && !tables ? then : look->identity);
+    verify_note(verify, mapped);
     if (!changed && !look->pending && look->wal_end > stored) {
         verify->wal_end = look->wal_end;
-        verify->write = strcmp(then, look->identity) != 0;
+        verify->write = strcmp(then, text_string(&verify->note)) != 0;
     }
 }
 
 const char *verify_identity(const Verify *verify)
 {
-    return verify->identity;
+    return text_string(&verify->note);
 }
 
 void verify_stored(Verify *verify)
@@ -124,6 +141,13 @@ void verify_take(Verify *verify, uint64_t wal_end, const char *identity)
     }
     if (strcmp(identity, verify->identity) != 0) {
         AUTO_ERROR err = {0};
+        if (wal->pipeline->capture == CAPTURE_TABLES) {
+            error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
+                         "the publications, or which tables they publish, were changed: comparing "
+                         "them with what was captured before anything is read");
+            claim_lose(wal->claim, &err);
+            return;
+        }
         error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
                      "the publication, or its entry for '%s', was changed (%s, before %s): "
                      "comparing the table with the WAL before anything is read",
@@ -159,6 +183,8 @@ void verify_adopt(Verify *verify)
     log_write(LOG_INFO, verify->wal->pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
               "no event was missed while the publication was changed: continuing");
     snprintf(verify->identity, sizeof(verify->identity), "%s", look->identity);
+    text_clear(&verify->note);
+    text_add(&verify->note, verify->identity);
     verify->unproven = false;
     verify->write = true;
     if (!look->pending && look->wal_end > verify->wal_end) {
@@ -177,7 +203,7 @@ static void on_identity_stored(void *arg, const Error *err)
 
 static void verify_store_identity(Verify *verify)
 {
-    AUTO_TEXT identity = ident_literal(verify->identity);
+    AUTO_TEXT identity = ident_literal(text_string(&verify->note));
     verify->write = false;
     position_note(verify->row, "publication", identity, verify, on_identity_stored);
 }
@@ -251,6 +277,9 @@ Verify *verify_new(const WalContext *wal, const Progress *progress, PositionRow 
 
 void verify_free(Verify **verify)
 {
-    free(*verify);
-    *verify = NULL;
+    if (*verify != NULL) {
+        text_free(&(*verify)->note);
+        free(*verify);
+        *verify = NULL;
+    }
 }

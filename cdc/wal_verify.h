@@ -10,8 +10,9 @@ Verify *verify_new(const WalContext *wal, const Progress *progress, PositionRow 
 void verify_free(Verify **verify);
 
 /** At the start. stored: the position that was reached with the publication `then` ("": not
- * known); changed: that is another one now. */
-void verify_begin(Verify *verify, uint64_t stored, const char *then, bool changed);
+ * known); changed: that is another one now. mapped: of captured tables, what is noted of them. */
+void verify_begin(Verify *verify, uint64_t stored, const char *then, bool changed,
+                  const Mapped *mapped);
 /** Of the publication that the position is reached with: for whoever stores it ... */
 const char *verify_identity(const Verify *verify);
 /** ... which was done, so it needs no write of its own. */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/memory.h"
+#include "cdc/change_reader.h"
 #include "cdc/wire.h"
 #include "pg/ident.h"
 #include "pg/result.h"
@@ -32,7 +33,7 @@ static void on_streaming(void *arg)
 {
     Walsender *walsender = arg;
     WalContext *wal = walsender->with.wal;
-    bool was_filling = fill_is_complete(walsender->with.fill);
+    bool was_filling = filling_is_complete(walsender->with.fill);
     walsender->taken_us = 0;
     claim_begin(wal->claim);
     wal->state = WAL_ACTIVE;
@@ -99,7 +100,7 @@ static void on_stream_refused(void *arg, const Error *err)
     /* In the middle of reading again, and once the pipeline began with rows from the table, we are
      * no standby: connect again. */
     bool begun =
-        waiting_is_rereading(walsender->with.waiting) || fill_is_announced(walsender->with.fill);
+        waiting_is_rereading(walsender->with.waiting) || filling_is_announced(walsender->with.fill);
     if (sqlstate_is(err, "55006") && pg_conn_is_open(walsender->conn) && !begun) {
         walsender_wait_for_slot(walsender, err);
         return;
@@ -125,6 +126,19 @@ static int walsender_protocol(int server_version)
     return server_version >= 150000 ? 3 : server_version >= 140000 ? 2 : 1;
 }
 
+/* A list of names, as a literal: of tables there are two. */
+static char *walsender_publications(const PipelineConfig *pipeline, const Mapped *mapped)
+{
+    AUTO_TEXT first = ident_quote(pipeline->wal.publication);
+    if (mapped->publications[MAPPED_SECOND].identity == NULL) {
+        return ident_literal(first);
+    }
+    AUTO_TEXT name = mapped_second_publication(pipeline);
+    AUTO_TEXT second = ident_quote(name);
+    AUTO_TEXT both = x_format("%s, %s", first, second);
+    return ident_literal(both);
+}
+
 void walsender_stream(Walsender *walsender)
 {
     const WalsenderParts *with = &walsender->with;
@@ -133,18 +147,23 @@ void walsender_stream(Walsender *walsender)
     with->wal->state = WAL_STARTING;
     /* What we know to be acknowledged is better than what the slot, or the row, remembers. */
     MarkerPosition from = progress_begin(with->progress, &with->start->given.stored->position);
+    if (with->assembler->changes != NULL) {
+        change_reader_begin(with->assembler->changes, PQdb(pg_conn_raw(walsender->conn)));
+    }
     with->assembler->done_lsn = from.tx_lsn;
     with->assembler->done_ordinal = from.tx_ordinal;
+    with->assembler->last_commit =
+        with->assembler->changes != NULL ? (uint64_t)from.backfill_seq : 0;
     assembler_restart(with->assembler, from.lsn, protocol);
     AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
-    AUTO_TEXT publication = ident_quote(pipeline->wal.publication);
-    AUTO_TEXT publications = ident_literal(publication);
+    AUTO_TEXT publications = walsender_publications(pipeline, with->start->mapped);
     char lsn[24];
     AUTO_BUFFER sql = TEXT_EMPTY;
     text_printf(&sql,
                 "START_REPLICATION SLOT %s LOGICAL %s (proto_version '%d', publication_names %s",
                 slot, lsn_format(from.lsn, lsn), protocol, publications);
-    text_add(&sql, pipeline->wal.messages ? ", messages 'true')" : ")");
+    bool messages = pipeline->wal.messages || (with->assembler->changes != NULL && protocol > 1);
+    text_add(&sql, messages ? ", messages 'true')" : ")");
     pg_conn_send(walsender->conn, &(PgQuery){.step = "START_REPLICATION",
                                              .sql = sql.data,
                                              .arg = walsender,

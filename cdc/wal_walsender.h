@@ -2,8 +2,9 @@
  */
 #pragma once
 
-#include "cdc/wal_fill.h"
+#include "cdc/wal_filling.h"
 #include "cdc/wal_stream.h"
+#include "cdc/wal_waiting.h"
 
 typedef struct Walsender Walsender;
 
@@ -14,7 +15,7 @@ typedef struct WalsenderParts {
     Progress *progress;
     Waiting *waiting;
     Assembler *assembler;
-    const Fill *fill;
+    const Filling *fill;
     Stream *stream;
 } WalsenderParts;
 

@@ -21,6 +21,7 @@ from support.kafka import KafkaServer  # noqa: E402
 from support.pair import Pair  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
 from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa: E402
+from support.tables import Tables  # noqa: E402
 from support.wal import Wal  # noqa: E402
 
 _numbers = itertools.count(1)
@@ -335,6 +336,12 @@ def wal_relay(relay, wal):
 def poll_relay(relay):
     """Like `relay`: the same pipeline, by polling."""
     return lambda pipeline=None, **more: relay({**CAPTURES["poll"], **(pipeline or {})}, **more)
+
+
+@pytest.fixture
+def tables(database, kafka, prefix, relay):
+    """The database with ordinary tables to capture."""
+    return Tables(database, kafka, prefix, relay)
 
 
 @pytest.fixture(params=list(CAPTURES))

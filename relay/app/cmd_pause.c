@@ -123,7 +123,7 @@ static void pause_say(const PauseCommand *command, const PipelineConfig *pipelin
         text_printf(out, ": %s", pg_value(row, 0, 2));
     }
     text_add_char(out, '\n');
-    if (pipeline->capture == CAPTURE_WAL) {
+    if (pipeline_reads_log(pipeline)) {
         text_printf(out,
                     "  until you resume it, slot %s retains all WAL from now on; outboxd status "
                     "shows how much\n",

@@ -50,7 +50,7 @@ static Status lane_make_pipeline(Relay *relay, RelayLane *lane, Error *err)
                         .config = lane->born->config,
                         .pipeline = config,
                         .stats = lane->stats};
-    AUTO(Schema, schema_free) schema = schema_of_outbox(config);
+    AUTO(Schema, schema_free) schema = schema_of_pipeline(config);
     if (router_new(config, schema, parts.topics, &parts.router, err) != OK ||
         encoder_new(config, schema, &parts.encoder, err) != OK ||
         sink_new(&sink, &parts.sink, err) != OK ||
@@ -147,7 +147,7 @@ void relay_reload_step(Relay *relay)
 static Status lane_make_makers(const PipelineConfig *config, Topics *topics, Router **ret_router,
                                Encoder **ret_encoder, Error *err)
 {
-    AUTO(Schema, schema_free) schema = schema_of_outbox(config);
+    AUTO(Schema, schema_free) schema = schema_of_pipeline(config);
     AUTO(Router, router_free) router = NULL;
     if (router_new(config, schema, topics, &router, err) != OK ||
         encoder_new(config, schema, ret_encoder, err) != OK) {

@@ -281,7 +281,7 @@ static void reload_forget_slots(const Relay *relay, const Config *before)
         bool known = false;
         for (size_t j = 0; j < relay->config->pipeline_count; j++) {
             const PipelineConfig *pipeline = &relay->config->pipelines[j];
-            known |= pipeline->capture == CAPTURE_WAL && strcmp(pipeline->wal.slot, slot) == 0;
+            known |= pipeline_reads_log(pipeline) && strcmp(pipeline->wal.slot, slot) == 0;
         }
         if (!known) {
             metrics_remove_labelled(relay->metrics, "slot", slot);

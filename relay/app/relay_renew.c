@@ -35,11 +35,11 @@ static void renew_say_slot(const Relay *relay, const PipelineConfig *old)
 {
     for (size_t i = 0; i < relay->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &relay->config->pipelines[i];
-        if (pipeline->capture == CAPTURE_WAL && strcmp(pipeline->wal.slot, old->wal.slot) == 0) {
+        if (pipeline_reads_log(pipeline) && strcmp(pipeline->wal.slot, old->wal.slot) == 0) {
             return;
         }
     }
-    if (old->capture == CAPTURE_WAL) {
+    if (pipeline_reads_log(old)) {
         AUTO_TEXT hint =
             x_format("When you do not need it any more: SELECT pg_drop_replication_slot('%s');",
                      old->wal.slot);

@@ -14,12 +14,17 @@ void text_free(Text *text)
     *text = TEXT_EMPTY;
 }
 
+void text_cut(Text *text, size_t length)
+{
+    text->length = length;
+    if (text->data != NULL) {
+        text->data[length] = '\0';
+    }
+}
+
 void text_clear(Text *text)
 {
-    text->length = 0;
-    if (text->data != NULL) {
-        text->data[0] = '\0';
-    }
+    text_cut(text, 0);
 }
 
 static void text_reserve(Text *text, size_t more)
@@ -58,7 +63,9 @@ void text_add_slice(Text *text, Slice slice)
 
 void text_add_char(Text *text, char c)
 {
-    text_append(text, &c, 1);
+    text_reserve(text, 1);
+    text->data[text->length++] = c;
+    text->data[text->length] = '\0';
 }
 
 void text_printf(Text *text, const char *format, ...)

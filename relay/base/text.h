@@ -18,6 +18,8 @@ typedef struct Text {
 void text_free(Text *text);
 /** Keeps the memory, drops the content. */
 void text_clear(Text *text);
+/** Drops what is behind the first `length` bytes, of which there are so many. */
+void text_cut(Text *text, size_t length);
 void text_append(Text *text, const char *bytes, size_t length);
 void text_add(Text *text, const char *string);
 void text_add_slice(Text *text, Slice slice);

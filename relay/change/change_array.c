@@ -117,8 +117,8 @@ ChangeWritten change_array_write(const ChangeType *type, Slice text, ChangeArray
             item_may_follow = true;
         } else if (depth > 0 && item_may_follow) {
             ChangeWritten written = write_item(type, &in, writer, first, out);
-            if (written == CHANGE_BAD) {
-                return CHANGE_BAD;
+            if (written == CHANGE_BAD || written == CHANGE_STALE) {
+                return written;
             }
             result = written == CHANGE_AS_NULL ? CHANGE_AS_NULL : result;
             first = opened = false;

@@ -11,6 +11,14 @@ const char CHANGE_CATALOG_TABLES[] =
     ;
 
 const char CHANGE_CATALOG_TYPES[] =
+#include "change/change_catalog_used.inc"
+    ""
+#include "change/change_catalog_types.inc"
+    ;
+
+const char CHANGE_CATALOG_TYPES_BY_OID[] =
+    "WITH RECURSIVE used (oid) AS (\n"
+    "       SELECT DISTINCT u.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS u (oid)\n"
 #include "change/change_catalog_types.inc"
     ;
 
@@ -143,6 +151,36 @@ Status change_catalog_read_types(ChangeCatalog *catalog, const PGresult *result,
     return pg_result_end("the types of the mapped tables", err);
 }
 
+ChangeTableFacts *change_catalog_put_table(ChangeCatalog *catalog, uint32_t oid, const char *schema,
+                                           const char *name, char identity)
+{
+    bool found = false;
+    size_t at = place_of(catalog->tables.items, catalog->tables.count, sizeof(ChangeTableFacts),
+                         oid, &found);
+    if (found) {
+        table_clear(&catalog->tables.items[at]);
+    } else {
+        (void)vec_insert(&catalog->tables, at);
+    }
+    catalog->tables.items[at] = (ChangeTableFacts){
+        .oid = oid, .schema = x_strdup(schema), .name = x_strdup(name), .identity = identity};
+    return &catalog->tables.items[at];
+}
+
+void change_catalog_name_table(ChangeCatalog *catalog, uint32_t oid, Slice schema, Slice name)
+{
+    bool found = false;
+    size_t at = place_of(catalog->tables.items, catalog->tables.count, sizeof(ChangeTableFacts),
+                         oid, &found);
+    if (found) {
+        ChangeTableFacts *table = &catalog->tables.items[at];
+        free(table->schema);
+        free(table->name);
+        table->schema = x_strndup(schema.data, schema.length);
+        table->name = x_strndup(name.data, name.length);
+    }
+}
+
 /* The table of a row: a new one, without columns, where the row is the first of it. */
 static ChangeTableFacts *table_of(ChangeCatalog *catalog, const PGresult *result, int row)
 {
@@ -153,17 +191,9 @@ static ChangeTableFacts *table_of(ChangeCatalog *catalog, const PGresult *result
     if (found && row > 0 && oid_at(result, row - 1, TABLE_OID) == oid) {
         return &catalog->tables.items[at];
     }
-    if (found) {
-        table_clear(&catalog->tables.items[at]);
-    } else {
-        (void)vec_insert(&catalog->tables, at);
-    }
-    catalog->tables.items[at] =
-        (ChangeTableFacts){.oid = oid,
-                           .schema = x_strdup(pg_needed(result, row, TABLE_SCHEMA)),
-                           .name = x_strdup(pg_needed(result, row, TABLE_NAME)),
-                           .identity = pg_needed(result, row, TABLE_IDENTITY)[0]};
-    return &catalog->tables.items[at];
+    return change_catalog_put_table(catalog, oid, pg_needed(result, row, TABLE_SCHEMA),
+                                    pg_needed(result, row, TABLE_NAME),
+                                    pg_needed(result, row, TABLE_IDENTITY)[0]);
 }
 
 Status change_catalog_read_tables(ChangeCatalog *catalog, const PGresult *result, Error *err)

@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/slice.h"
 #include "base/vec.h"
 
 extern const char CHANGE_CATALOG_TABLES[]; /* a row for each column */
 extern const char CHANGE_CATALOG_TYPES[];  /* a row for each type, those that others are made of
                                               among them */
+extern const char CHANGE_CATALOG_TYPES_BY_OID[]; /* the same of these types: $1 is their OIDs */
 
 typedef struct ChangeColumnFacts {
     char *name;
@@ -52,6 +54,12 @@ typedef struct ChangeCatalog {
  * RETRY / PG_PROTOCOL when the answer is no such thing. */
 Status change_catalog_read_types(ChangeCatalog *catalog, const PGresult *result, Error *err);
 Status change_catalog_read_tables(ChangeCatalog *catalog, const PGresult *result, Error *err);
+
+/** A table without columns, in the place of what was known of it: the caller adds them. */
+ChangeTableFacts *change_catalog_put_table(ChangeCatalog *catalog, uint32_t oid, const char *schema,
+                                           const char *name, char identity);
+/** The table, if it is known, has that name: the one of its rows' time. */
+void change_catalog_name_table(ChangeCatalog *catalog, uint32_t oid, Slice schema, Slice name);
 
 /** NULL: not known. */
 const ChangeTypeFacts *change_catalog_type(const ChangeCatalog *catalog, uint32_t oid);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "change/change_envelope.h"
 #include "change/change_json.h"
+#include "change/change_row.h"
 #include "change/change_value.h"
 
 #define DEBEZIUM_VERSION "3.6.1.Final"
@@ -13,9 +14,19 @@
 
 enum { CONTEXT_HEADERS = 4 };
 
+/* What is the same in all records of a transaction, and of which one it is. */
+typedef struct TransactionText {
+    Text head;  /* the source block up to its own LSN; empty: of none yet */
+    Text times; /* behind it, with a comma at the end */
+    int64_t committed_at_us;
+    uint64_t last_commit;
+    ChangeSnapshot snapshot;
+} TransactionText;
+
 struct ChangeEvents {
     ChangeBinary binary;
     char *source; /* "source":{"version":..., up to "ts_ms": */
+    TransactionText *same;
     char *database;
     char *prefix;
     char *run;
@@ -23,9 +34,9 @@ struct ChangeEvents {
     char *transaction_topic;
     char *heartbeat_topic;
     char *heartbeat_key;
-    char *heads[HEAD_TRANSACTION_VALUE + 1]; /* "" without schemas */
-    const char *close;                       /* "}", or "" */
-    RecordHeader context[CONTEXT_HEADERS];
+    char *heads[HEAD_TRANSACTION_VALUE + 1];   /* "" without schemas */
+    const char *close;                         /* "}", or "" */
+    RecordHeader context[1 + CONTEXT_HEADERS]; /* the first is a place for the key of a pair */
     ChangeOut *out;
 };
 
@@ -41,6 +52,7 @@ ChangeEvents *change_events_new(const ChangeOptions *options)
     ChangeEvents *events = x_calloc(1, sizeof(*events));
     events->binary = options->modes.binary;
     events->out = x_calloc(1, sizeof(*events->out));
+    events->same = x_calloc(1, sizeof(*events->same));
     AUTO_TEXT prefix = json_of(options->prefix);
     events->source = x_format("\"source\":{\"version\":\"" DEBEZIUM_VERSION
                               "\",\"connector\":\"postgresql\",\"name\":%s,\"ts_ms\":",
@@ -59,7 +71,8 @@ ChangeEvents *change_events_new(const ChangeOptions *options)
     }
     events->heartbeat_key = x_format("%s{\"serverName\":%s}%s", events->heads[HEAD_HEARTBEAT_KEY],
                                      prefix, events->close);
-    const RecordHeader context[CONTEXT_HEADERS] = {
+    const RecordHeader context[1 + CONTEXT_HEADERS] = {
+        {SLICE_NULL, SLICE_NULL},
         {SLICE_LITERAL(CONTEXT "connectorLogicalName"), slice_of(events->prefix)},
         {SLICE_LITERAL(CONTEXT "taskId"), SLICE_LITERAL("0")},
         {SLICE_LITERAL(CONTEXT "connectorName"), SLICE_LITERAL("postgresql")},
@@ -76,6 +89,9 @@ void change_events_free(ChangeEvents **events)
         return;
     }
     free(old->source);
+    text_free(&old->same->head);
+    text_free(&old->same->times);
+    free(old->same);
     free(old->database);
     free(old->prefix);
     free(old->run);
@@ -112,8 +128,7 @@ static void add_transaction_id(Text *json, const ChangePlace *place)
     text_add_char(json, '"');
 }
 
-/* The source block and the one of the transaction, with a comma behind. */
-static void add_source(ChangeEvents *events, const char *table, const ChangePlace *place)
+static void set_same(ChangeEvents *events, const ChangePlace *place)
 {
     static const char *const SNAPSHOTS[] = {
         [SNAPSHOT_NO] = "false",
@@ -123,7 +138,16 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
         [SNAPSHOT_LAST_OF_TABLE] = "last_in_data_collection",
         [SNAPSHOT_LAST] = "last",
     };
-    Text *json = &events->out->json;
+    if (events->same->head.length > 0 && events->same->committed_at_us == place->committed_at_us &&
+        events->same->last_commit == place->last_commit &&
+        events->same->snapshot == place->snapshot) {
+        return;
+    }
+    events->same->committed_at_us = place->committed_at_us;
+    events->same->last_commit = place->last_commit;
+    events->same->snapshot = place->snapshot;
+    Text *json = &events->same->head;
+    text_clear(json);
     text_add(json, events->source);
     change_json_number(json, place->committed_at_us / 1000);
     text_add(json, ",\"snapshot\":\"");
@@ -133,12 +157,28 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
     text_add(json, ",\"sequence\":\"[");
     add_lsn(json, place->last_commit);
     text_add_char(json, ',');
-    add_lsn(json, place->lsn);
+    json = &events->same->times;
+    text_clear(json);
     text_add(json, "]\",\"ts_us\":");
     change_json_number(json, place->committed_at_us);
     text_add(json, ",\"ts_ns\":");
     change_json_number(json, place->committed_at_us * 1000);
     text_add_char(json, ',');
+}
+
+static Slice slice_of_text(const Text *text)
+{
+    return (Slice){.data = text_string(text), .length = text->length};
+}
+
+/* The source block and the one of the transaction, with a comma behind. */
+static void add_source(ChangeEvents *events, const char *table, const ChangePlace *place)
+{
+    Text *json = &events->out->json;
+    set_same(events, place);
+    text_add_slice(json, slice_of_text(&events->same->head));
+    add_lsn(json, place->lsn);
+    text_add_slice(json, slice_of_text(&events->same->times));
     text_add(json, table);
     text_add(json, ",\"txId\":");
     if (place->xid != 0) {
@@ -163,8 +203,7 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
 
 static Slice taken(ChangeEvents *events, Arena *arena)
 {
-    return arena_copy(arena, (Slice){.data = text_string(&events->out->json),
-                                     .length = events->out->json.length});
+    return arena_copy(arena, slice_of_text(&events->out->json));
 }
 
 /* One change on its way into records. */
@@ -173,6 +212,8 @@ typedef struct Making {
     const ChangeTable *table;
     const ChangePlace *place;
     Arena *arena;
+    const RecordHeader *headers; /* of each record: a place for one, Debezium's, the context */
+    size_t header_count;         /* without that place */
     Error *err;
 } Making;
 
@@ -185,7 +226,7 @@ static Status make_key(const Making *making, const Slice *row, const Slice *old,
     ChangeOut *out = making->events->out;
     text_clear(&out->json);
     text_add(&out->json, making->table->key_head);
-    if (change_table_write_key(making->table, row, old, out, making->err) != OK) {
+    if (change_row_write_key(making->table, row, old, out, making->err) != OK) {
         return FAILED;
     }
     text_add(&out->json, making->table->close);
@@ -202,13 +243,13 @@ static Status make_value(const Making *making, char op, const Slice *before, con
     text_add(&out->json, "{\"before\":");
     if (before == NULL) {
         text_add(&out->json, "null");
-    } else if (change_table_write_row(making->table, before, NULL, out, making->err) != OK) {
+    } else if (change_row_write(making->table, before, NULL, out, making->err) != OK) {
         return FAILED;
     }
     text_add(&out->json, ",\"after\":");
     if (after == NULL) {
         text_add(&out->json, "null");
-    } else if (change_table_write_row(making->table, after, old, out, making->err) != OK) {
+    } else if (change_row_write(making->table, after, old, out, making->err) != OK) {
         return FAILED;
     }
     text_add_char(&out->json, ',');
@@ -232,8 +273,24 @@ static void set_record(const Making *making, Slice key, Slice value, ChangeRecor
     *ret = (ChangeRecord){.topic = slice_of(making->table->topic),
                           .key = key,
                           .value = value,
-                          .headers = making->events->context,
-                          .header_count = CONTEXT_HEADERS};
+                          .headers = making->headers + 1,
+                          .header_count = making->header_count};
+}
+
+/* A place for the other key of a pair, Debezium's headers, and the context of the transaction. */
+static void set_headers(Making *making)
+{
+    const ChangePlace *place = making->place;
+    making->header_count = CONTEXT_HEADERS + place->context_count;
+    if (place->context_count == 0) {
+        making->headers = making->events->context;
+        return;
+    }
+    RecordHeader *headers =
+        arena_alloc(making->arena, (1 + making->header_count) * sizeof(*headers));
+    memcpy(headers, making->events->context, sizeof(making->events->context));
+    memcpy(headers + 1 + CONTEXT_HEADERS, place->context, place->context_count * sizeof(*headers));
+    making->headers = headers;
 }
 
 /* The headers with the other key of a pair in front. */
@@ -242,12 +299,13 @@ static Status make_headers(const Making *making, Slice name, const Slice *row, c
 {
     ChangeOut *out = making->events->out;
     text_clear(&out->json);
-    if (change_table_write_key_text(making->table, row, old, out, making->err) != OK) {
+    if (change_row_write_key_text(making->table, row, old, out, making->err) != OK) {
         return FAILED;
     }
-    RecordHeader *headers = arena_alloc(making->arena, (CONTEXT_HEADERS + 1) * sizeof(*headers));
+    RecordHeader *headers =
+        arena_alloc(making->arena, (1 + making->header_count) * sizeof(*headers));
+    memcpy(headers, making->headers, (1 + making->header_count) * sizeof(*headers));
     headers[0] = (RecordHeader){.name = name, .value = taken(making->events, making->arena)};
-    memcpy(headers + 1, making->events->context, sizeof(making->events->context));
     *ret = headers;
     return OK;
 }
@@ -278,7 +336,7 @@ static Status make_pair(const Making *making, const ChangeRow *row, Slice old_ke
     set_record(making, new_key, created, &ret[2]);
     for (int i = 0; i < CHANGE_RECORDS_MAX; i++) {
         ret[i].headers = i < 2 ? to_new : to_old;
-        ret[i].header_count = CONTEXT_HEADERS + 1;
+        ret[i].header_count = making->header_count + 1;
     }
     return OK;
 }
@@ -286,8 +344,10 @@ static Status make_pair(const Making *making, const ChangeRow *row, Slice old_ke
 Status change_event_row(ChangeEvents *events, const ChangeTable *table, const ChangeRow *row,
                         Arena *arena, ChangeRecords *ret, Error *err)
 {
-    const Making making = {
+    Making making = {
         .events = events, .table = table, .place = row->place, .arena = arena, .err = err};
+    events->out->asked = row->asked;
+    set_headers(&making);
     Slice old_key = SLICE_NULL;
     Slice key = SLICE_NULL;
     Slice value = SLICE_NULL;
@@ -316,6 +376,11 @@ Status change_event_row(ChangeEvents *events, const ChangeTable *table, const Ch
         ret->count = 2;
     }
     return OK;
+}
+
+Slice change_events_message_topic(const ChangeEvents *events)
+{
+    return slice_of(events->message_topic);
 }
 
 Status change_event_message(ChangeEvents *events, const ChangeMessage *message, Arena *arena,

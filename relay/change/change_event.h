@@ -42,7 +42,8 @@ typedef struct ChangePlace {
     uint64_t lsn;
     uint32_t xid; /* 0: none */
     ChangeSnapshot snapshot;
-    const RecordHeader *context; /* of the transaction: behind Debezium's headers */
+    const RecordHeader *context; /* of the transaction: behind Debezium's headers; as records do,
+                                    its texts live as long as the arena */
     size_t context_count;
     bool in_transaction;  /* the next two are told (transaction_topic) */
     uint64_t total_order; /* from 1; of the first record, where a key changes */
@@ -62,6 +63,8 @@ typedef struct ChangeRow {
     const Slice *old_row; /* NULL: not sent */
     const Slice *new_row; /* NULL: none */
     const ChangePlace *place;
+    bool asked; /* the catalog was asked for this row: a label of an enum that it does not have is
+                   written all the same */
 } ChangeRow;
 
 /* The records of one change. */
@@ -71,7 +74,9 @@ typedef struct ChangeRecords {
 } ChangeRecords;
 
 /** One record, a delete with its tombstone, or for a key that changes a delete, a tombstone and a
- * create. POISON when a value cannot be expressed. */
+ * create. POISON / CHANGE_UNREADABLE when a value cannot be expressed. RETRY /
+ * CHANGE_SCHEMA_STALE when the schema lacks a label of an enum: ask the catalog, make the table
+ * anew, and come again with `asked`. Nothing of *ret is set then. */
 Status change_event_row(ChangeEvents *events, const ChangeTable *table, const ChangeRow *row,
                         Arena *arena, ChangeRecords *ret, Error *err);
 
@@ -80,6 +85,9 @@ typedef struct ChangeMessage {
     Slice content;
     const ChangePlace *place;
 } ChangeMessage;
+
+/** The topic of logical messages; lives as long as the ChangeEvents. */
+Slice change_events_message_topic(const ChangeEvents *events);
 
 /** The record of a logical message. POISON when its prefix is no UTF-8. */
 Status change_event_message(ChangeEvents *events, const ChangeMessage *message, Arena *arena,

@@ -4,8 +4,8 @@
 #include <stdbool.h>
 
 #include "base/slice.h"
-#include "config/change_mode.h"
 #include "change/change_out.h"
+#include "config/change_mode.h"
 
 /** Appends an object, or a string that holds one. False: the text is no hstore. */
 bool change_hstore_write(Slice text, ChangeHstore mode, ChangeOut *out);

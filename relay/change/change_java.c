@@ -1,6 +1,9 @@
 #include "change/change_java.h"
 
+#include <string.h>
+
 #include "base/utf8.h"
+#include "change/change_time.h"
 
 uint32_t change_java_hash(Slice key)
 {
@@ -28,4 +31,24 @@ uint32_t change_java_mask(size_t count)
         buckets *= 2;
     }
     return buckets - 1;
+}
+
+void change_java_date(int64_t ms, Text *out)
+{
+    enum { DAY_MS = 86400000 };
+    int64_t of_day = ms % DAY_MS + (ms % DAY_MS < 0 ? DAY_MS : 0);
+    if (ms >= DAY_MS) {
+        size_t begin = out->length;
+        change_time_date_text(out, ms / DAY_MS);
+        if (out->data[begin] == '+') { /* of a year beyond 9999, which SimpleDateFormat lacks */
+            memmove(out->data + begin, out->data + begin + 1, out->length - begin);
+            out->length--;
+        }
+        if (of_day == 0) {
+            return;
+        }
+        text_add_char(out, 'T');
+    }
+    change_time_clock_text(out, of_day * 1000, 3);
+    text_add_char(out, 'Z');
 }

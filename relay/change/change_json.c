@@ -1,5 +1,7 @@
 #include "change/change_json.h"
 
+#include <string.h>
+
 #include "base/utf8.h"
 
 static const char UPPER_HEX[] = "0123456789ABCDEF";
@@ -90,15 +92,24 @@ void change_json_base64(Text *out, const unsigned char *bytes, size_t length, bo
 
 void change_json_number(Text *out, int64_t number)
 {
-    char digits[20];
+    static const char PAIRS[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233"
+        "34353637383940414243444546474849505152535455565758596061626364656667"
+        "6869707172737475767778798081828384858687888990919293949596979899";
+    char digits[21];
     char *at = digits + sizeof(digits);
     uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
-    do {
-        *--at = (char)('0' + rest % 10);
+    for (; rest >= 100; rest /= 100) {
+        at -= 2;
+        memcpy(at, PAIRS + 2 * (rest % 100), 2);
+    }
+    if (rest >= 10) {
+        *--at = PAIRS[2 * rest + 1];
         rest /= 10;
-    } while (rest > 0);
+    }
+    *--at = (char)('0' + rest);
     if (number < 0) {
-        text_add_char(out, '-');
+        *--at = '-';
     }
     text_append(out, at, (size_t)(digits + sizeof(digits) - at));
 }

@@ -18,12 +18,20 @@ typedef struct ChangePair {
     uint32_t order;
 } ChangePair;
 
+/* A label of an enum that rows have and the catalog does not. */
+typedef struct ChangeGone {
+    uint32_t type;
+    char *label;
+} ChangeGone;
+
 typedef struct ChangeOut {
     Text json;
     Text scratch;
     Text item;  /* of an array, without its quoting */
     Text parts; /* keys and values of an hstore */
     VEC(ChangePair) pairs;
+    VEC(ChangeGone) gone;
+    bool asked; /* the catalog was asked for this row: what it does not know is written */
 } ChangeOut;
 
 void change_out_free(ChangeOut *out);
@@ -32,4 +40,5 @@ typedef enum ChangeWritten {
     CHANGE_WRITTEN,
     CHANGE_AS_NULL, /* Debezium has no value for it (NaN in a precise numeric): as a NULL */
     CHANGE_BAD,     /* the text is no value of this type */
+    CHANGE_STALE,   /* its schema does not know this label of an enum */
 } ChangeWritten;

@@ -4,33 +4,14 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/utf8.h"
 #include "change/change_default.h"
 #include "change/change_envelope.h"
+#include "change/change_field.h"
 #include "change/change_json.h"
-#include "change/change_value.h"
-#include "flow/schema.h"
+#include "change/change_mapping.h"
 
-enum { TOPIC_MAX = 249 };
-
-char *change_topic_name(const char *prefix, const char *schema, const char *table)
-{
-    AUTO_TEXT whole = x_format("%s.%s.%s", prefix, schema, table);
-    AUTO_BUFFER topic = TEXT_EMPTY;
-    size_t length = strlen(whole);
-    for (size_t at = 0; at < length && topic.length < TOPIC_MAX;) {
-        unsigned char c = (unsigned char)whole[at];
-        size_t bytes = utf8_sequence(whole + at, length - at);
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-            c == '.' || c == '_' || c == '-') {
-            text_add_char(&topic, (char)c);
-        } else {
-            text_add(&topic, bytes == 4 ? "__" : "_");
-        }
-        at += bytes > 0 ? bytes : 1;
-    }
-    return x_strdup(text_string(&topic));
-}
+/* As Debezium's ByLogicalTableRouter names it. */
+#define KEY_TABLE "__dbz__physicalTableIdentifier"
 
 static char *json_of(const char *text)
 {
@@ -39,15 +20,33 @@ static char *json_of(const char *text)
     return x_strdup(text_string(&json));
 }
 
-/* Debezium takes quotes that are a part of the name for those around it. */
-static char *field_of(const char *name)
+/* The name between the quotes that are a part of it; NULL: there are none. */
+static char *unquoted(const char *name)
 {
     size_t length = strlen(name);
     if (length < 2 || name[0] != '"' || name[length - 1] != '"') {
-        return json_of(name);
+        return NULL;
     }
-    AUTO_TEXT inner = x_strndup(name + 1, length - 2);
-    return json_of(inner);
+    return x_strndup(name + 1, length - 2);
+}
+
+static bool has_column(const ChangeRelation *relation, const char *name)
+{
+    for (size_t i = 0; i < relation->count; i++) {
+        if (slice_equal(relation->columns[i].name, slice_of(name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Debezium takes quotes that are a part of the name for those around it; they stay where another
+ * column has that name, which is where Debezium stops. */
+static char *member_of(const ChangeRelation *relation, const char *name)
+{
+    AUTO_TEXT inner = unquoted(name);
+    AUTO_TEXT json = json_of(inner != NULL && !has_column(relation, inner) ? inner : name);
+    return x_format(",%s:", json);
 }
 
 static const ChangeColumnFacts *facts_of(const ChangeTableFacts *table, Slice name)
@@ -60,32 +59,77 @@ static const ChangeColumnFacts *facts_of(const ChangeTableFacts *table, Slice na
     return NULL;
 }
 
-static void column_make(ChangeTableColumn *column, const ChangeCatalog *catalog,
-                        const ChangeModes *modes, const ChangeColumn *given,
-                        const ChangeColumnFacts *facts, ChangeOut *out)
+/* A table on its way, and what it is made from. */
+typedef struct Making {
+    const ChangeTables *tables;
+    const MappingConfig *mapping;
+    const ChangeRelation *relation;
+    const ChangeTableFacts *facts;
+    ChangeOut *out;
+    ChangeTable *table;
+    char *base; /* prefix.schema.table: of the names of schemas */
+} Making;
+
+static char *shown_as(const ChangeRedact *redact, const char *json, ChangeOut *out)
 {
+    return redact->kind != REDACT_NONE ? change_redact_constant(redact, json, out) : x_strdup(json);
+}
+
+static void set_constants(ChangeTableColumn *column, ChangeOut *out)
+{
+    const char *null = column->fallback != NULL ? column->fallback : column->type->zero;
+    bool masked = column->redact.kind == REDACT_MASK;
+    if (column->optional && !masked) {
+        /* the converter puts the default where there is none, behind all that redacts */
+        column->null = x_strdup(column->fallback != NULL ? column->fallback : "null");
+    } else {
+        column->null = shown_as(&column->redact, null, out);
+    }
+    if (column->type->unchanged != NULL) {
+        column->unchanged = shown_as(&column->redact, column->type->unchanged, out);
+    } else if (column->optional || column->fallback != NULL) {
+        column->unchanged = x_strdup(column->null);
+    }
+}
+
+static Status make_column(const Making *making, size_t at, Error *err)
+{
+    const ChangeCatalog *catalog = making->tables->catalog;
+    const ChangeColumn *given = &making->relation->columns[at];
+    const ChangeColumnFacts *facts = facts_of(making->facts, given->name);
+    ChangeTableColumn *column = &making->table->columns[at];
     column->name = x_strndup(given->name.data, given->name.length);
-    column->field = field_of(column->name);
-    column->type = change_type_new(catalog, modes, given->type, given->modifier);
+    column->member = member_of(making->relation, column->name);
+    column->member_length = strlen(column->member);
+    column->type = change_type_new(catalog, making->tables->modes, given->type, given->modifier);
     column->optional = facts == NULL || !facts->not_null;
     column->in_key = facts != NULL ? facts->in_key : 0;
     if (column->type == NULL) {
-        return;
+        return OK;
     }
+    column->shown = change_mapping_shows(making->mapping, column->name);
     const ChangeTypeFacts *type = change_catalog_type(catalog, given->type);
     if (facts != NULL && facts->fallback != NULL) {
-        column->fallback = change_default_read(
-            column->type, given->type, type != NULL && type->kind == 'e', facts->fallback, out);
+        column->fallback =
+            change_default_read(column->type, given->type, type != NULL && type->kind == 'e',
+                                facts->fallback, making->out);
     }
-    column->null = column->fallback != NULL ? column->fallback
-                   : column->optional       ? "null"
-                                            : column->type->zero;
-    column->unchanged = column->type->unchanged != NULL ? column->type->unchanged : column->null;
+    const ChangeRedactColumn redacted = {
+        .table = making->table->name,
+        .name = column->name,
+        .type = column->type,
+        .length = change_type_length(catalog, given->type, given->modifier)};
+    if (!change_mapping_excludes(making->mapping, column->name) &&
+        change_mapping_redact(making->mapping, &redacted, &column->redact, err) != OK) {
+        return FAILED;
+    }
+    set_constants(column, making->out);
+    return OK;
 }
 
+/* The key that the table has by itself: in_key becomes an order. */
 static void find_key(ChangeTable *table)
 {
-    table->key = x_calloc(table->count + 1, sizeof(table->key[0]));
     for (size_t i = 0; i < table->count; i++) {
         const ChangeTableColumn *column = &table->columns[i];
         if (column->in_key == 0 || column->type == NULL) {
@@ -100,42 +144,127 @@ static void find_key(ChangeTable *table)
     }
 }
 
-static void add_field(const ChangeTableColumn *column, bool first, Text *out)
+static Status refuse_key(const Making *making, const char *column, const char *reason, Error *err)
 {
-    if (!first) {
-        text_add_char(out, ',');
-    }
-    change_type_schema(column->type, column->optional, column->fallback, column->field, out);
+    error_set(err, CODE_MAPPING_COLUMN,
+              "mapping '%s', table '%s': column '%s' cannot be in the "
+              "key: %s",
+              making->mapping->table, making->table->name, column, reason);
+    return error_hint(err, "Name other columns with key, or give this table a mapping of its own.");
 }
 
-static char *key_schema(const ChangeTable *table, const char *name)
+/* The columns that the mapping names, in its order. */
+static Status name_key(const Making *making, Error *err)
 {
+    ChangeTable *table = making->table;
+    const StringList *names = &making->mapping->key;
+    for (size_t i = 0; i < names->count; i++) {
+        size_t at = 0;
+        while (at < table->count && strcmp(table->columns[at].name, names->items[i]) != 0) {
+            at++;
+        }
+        if (at == table->count) {
+            return refuse_key(making, names->items[i], "rows of the table do not have it", err);
+        }
+        if (table->columns[at].type == NULL) {
+            return refuse_key(making, names->items[i],
+                              "its type is in no record (unknown_types = \"omit\")", err);
+        }
+        table->key[table->key_count++] = (uint16_t)at;
+    }
+    return OK;
+}
+
+static Status make_key(const Making *making, Error *err)
+{
+    ChangeTable *table = making->table;
+    const MappingConfig *mapping = making->mapping;
+    bool named = mapping != NULL && mapping->key.count > 0;
+    size_t most = (named ? mapping->key.count : table->count) + 1;
+    table->key = x_calloc(most, sizeof(table->key[0]));
+    if (!named) {
+        find_key(table);
+    } else if (name_key(making, err) != OK) {
+        return FAILED;
+    }
+    for (size_t i = 0; mapping != NULL && i < table->key_count; i++) {
+        const ChangeTableColumn *column = &table->columns[table->key[i]];
+        if (change_mapping_excludes(mapping, column->name)) {
+            return refuse_key(making, column->name, "exclude_columns keeps it out of records", err);
+        }
+        if (column->redact.kind != REDACT_NONE) {
+            return refuse_key(making, column->name, "two rows with one text of it would become one",
+                              err);
+        }
+    }
+    AUTO_TEXT base = json_of(making->base);
+    bool told = mapping != NULL && mapping->key_table && table->key_count > 0;
+    table->key_table = told ? x_format(",\"" KEY_TABLE "\":%s", base) : x_strdup("");
+    return OK;
+}
+
+static void see_name(const char *name, void *data)
+{
+    const Making *making = data;
+    if (facts_of(making->facts, slice_of(name)) != NULL) {
+        return;
+    }
+    ChangeTable *table = making->table;
+    char *longer =
+        x_format("%s%s%s", table->unmatched, table->unmatched[0] != '\0' ? ", " : "", name);
+    free(table->unmatched);
+    table->unmatched = longer;
+}
+
+static void add_field(const ChangeTableColumn *column, bool redacted, Text *out)
+{
+    AUTO_BUFFER parameter = TEXT_EMPTY;
+    change_redact_parameter(redacted ? &column->redact : &(ChangeRedact){0}, &parameter);
+    AUTO_TEXT name = x_strndup(column->member + 1, column->member_length - 2);
+    change_field_write(column->type,
+                       &(ChangeField){.optional = column->optional,
+                                      .parameter = text_string(&parameter),
+                                      .fallback = column->fallback,
+                                      .name = name},
+                       out);
+}
+
+static char *key_schema(const Making *making)
+{
+    const ChangeTable *table = making->table;
     AUTO_BUFFER out = TEXT_EMPTY;
     text_add(&out, "{\"schema\":{\"type\":\"struct\",\"fields\":[");
     for (size_t i = 0; i < table->key_count; i++) {
-        add_field(&table->columns[table->key[i]], i == 0, &out);
+        text_add(&out, i > 0 ? "," : "");
+        add_field(&table->columns[table->key[i]], false, &out);
+    }
+    if (table->key_table[0] != '\0') {
+        text_add(&out, ",{\"type\":\"string\",\"optional\":false,\"field\":\"" KEY_TABLE "\"}");
     }
     text_add(&out, "],\"optional\":false,\"name\":");
+    AUTO_TEXT name = x_format("%s.Key", making->base);
     (void)change_json_string(&out, slice_of(name));
     text_add(&out, "},\"payload\":");
     return x_strdup(text_string(&out));
 }
 
-static char *value_schema(const ChangeTable *table, const char *base)
+static char *value_schema(const Making *making)
 {
+    const ChangeTable *table = making->table;
     AUTO_BUFFER row = TEXT_EMPTY;
     bool first = true;
     text_add(&row, "{\"type\":\"struct\",\"fields\":[");
     for (size_t i = 0; i < table->count; i++) {
-        if (table->columns[i].type != NULL) {
-            add_field(&table->columns[i], first, &row);
+        if (table->columns[i].shown) {
+            text_add(&row, first ? "" : ",");
+            add_field(&table->columns[i], true, &row);
             first = false;
         }
     }
     text_add(&row, "],\"optional\":true,\"name\":");
-    AUTO_TEXT value_name = x_format("%s.Value", base);
+    AUTO_TEXT value_name = x_format("%s.Value", making->base);
     (void)change_json_string(&row, slice_of(value_name));
-    AUTO_TEXT envelope_name = x_format("%s.Envelope", base);
+    AUTO_TEXT envelope_name = x_format("%s.Envelope", making->base);
     AUTO_TEXT envelope = json_of(envelope_name);
     AUTO_BUFFER fields = TEXT_EMPTY;
     change_envelope_fields(&fields);
@@ -145,40 +274,65 @@ static char *value_schema(const ChangeTable *table, const char *base)
                     text_string(&row), text_string(&row), text_string(&fields), envelope);
 }
 
-ChangeTable *change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
-                              const ChangeRelation *relation, ChangeOut *out)
+static Status make_table(Making *making, Error *err)
 {
-    (void)mapping;
-    const ChangeCatalog *catalog = tables->catalog;
-    const ChangeModes *modes = tables->modes;
-    size_t count = relation->count;
-    const ChangeTableFacts *facts = change_catalog_table(catalog, relation->oid);
-    if (facts == NULL) {
-        return NULL;
+    ChangeTable *table = making->table;
+    const ChangeNames names = {.prefix = making->tables->prefix,
+                               .database = making->tables->database,
+                               .schema = making->facts->schema,
+                               .table = making->facts->name};
+    table->name = x_format("%s.%s", names.schema, names.table);
+    if (change_mapping_topic(making->mapping, &names, &table->topic, err) != OK ||
+        change_mapping_topic(NULL, &names, &making->base, err) != OK) {
+        return FAILED;
     }
-    ChangeTable *table = x_calloc(1, sizeof(*table) + count * sizeof(table->columns[0]));
-    table->oid = relation->oid;
-    table->count = count;
-    table->name = x_format("%s.%s", facts->schema, facts->name);
-    table->topic = change_topic_name(tables->prefix, facts->schema, facts->name);
-    for (size_t i = 0; i < count; i++) {
-        column_make(&table->columns[i], catalog, modes, &relation->columns[i],
-                    facts_of(facts, relation->columns[i].name), out);
+    for (size_t i = 0; i < table->count; i++) {
+        if (make_column(making, i, err) != OK) {
+            return FAILED;
+        }
     }
-    find_key(table);
-    AUTO_TEXT schema = json_of(facts->schema);
-    AUTO_TEXT name = json_of(facts->name);
+    if (make_key(making, err) != OK) {
+        return FAILED;
+    }
+    table->unmatched = x_strdup("");
+    change_mapping_each(making->mapping, see_name, making);
+    AUTO_TEXT schema = json_of(names.schema);
+    AUTO_TEXT name = json_of(names.table);
     table->place = x_format("\"schema\":%s,\"table\":%s", schema, name);
-    table->close = modes->schemas ? "}" : "";
-    if (!modes->schemas) {
-        table->key_head = x_strdup("");
-        table->value_head = x_strdup("");
-        return table;
+    bool schemas = making->tables->modes->schemas;
+    table->close = schemas ? "}" : "";
+    table->key_head = schemas ? key_schema(making) : x_strdup("");
+    table->value_head = schemas ? value_schema(making) : x_strdup("");
+    return OK;
+}
+
+Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
+                        const ChangeRelation *relation, ChangeOut *out, ChangeTable **ret,
+                        Error *err)
+{
+    const ChangeTableFacts *facts = change_catalog_table(tables->catalog, relation->oid);
+    if (facts == NULL) {
+        return error_set(err, CODE_CHANGE_SCHEMA_STALE,
+                         "the catalog was not asked for the table with OID %u", relation->oid);
     }
-    AUTO_TEXT key_name = x_format("%s.Key", table->topic);
-    table->key_head = key_schema(table, key_name);
-    table->value_head = value_schema(table, table->topic);
-    return table;
+    AUTO(ChangeTable, change_table_free)
+    table = x_calloc(1, sizeof(*table));
+    table->oid = relation->oid;
+    table->count = relation->count;
+    table->columns = x_calloc(relation->count + 1, sizeof(*table->columns));
+    Making making = {.tables = tables,
+                     .mapping = mapping,
+                     .relation = relation,
+                     .facts = facts,
+                     .out = out,
+                     .table = table};
+    Status status = make_table(&making, err);
+    free(making.base);
+    if (status == OK) {
+        *ret = table;
+        table = NULL;
+    }
+    return status;
 }
 
 void change_table_free(ChangeTable **table)
@@ -190,112 +344,21 @@ void change_table_free(ChangeTable **table)
     }
     for (size_t i = 0; i < old->count; i++) {
         free(old->columns[i].name);
-        free(old->columns[i].field);
+        free(old->columns[i].member);
         free(old->columns[i].fallback);
+        free(old->columns[i].null);
+        free(old->columns[i].unchanged);
+        change_redact_clear(&old->columns[i].redact);
         change_type_free(&old->columns[i].type);
     }
+    free(old->columns);
     free(old->key);
+    free(old->key_table);
+    free(old->unmatched);
     free(old->name);
     free(old->topic);
     free(old->place);
     free(old->key_head);
     free(old->value_head);
     free(old);
-}
-
-/* The value of a column, with what stands for one that is not there. */
-static Status write_value(const ChangeTable *table, size_t at, const Slice *row, const Slice *old,
-                          ChangeOut *out, Error *err)
-{
-    const ChangeTableColumn *column = &table->columns[at];
-    Slice value = row[at];
-    if (slice_is_unsent(value) && old != NULL && old[at].data != NULL) {
-        value = old[at];
-    }
-    if (slice_is_unsent(value)) {
-        text_add(&out->json, column->unchanged);
-        return OK;
-    }
-    switch (slice_is_null(value) ? CHANGE_AS_NULL : change_value_write(column->type, value, out)) {
-    case CHANGE_WRITTEN:
-        return OK;
-    case CHANGE_AS_NULL:
-        text_add(&out->json, column->null);
-        return OK;
-    case CHANGE_BAD:
-        break;
-    }
-    return error_set_as(err, ERROR_POISON, EXIT_POSTGRES, CODE_EVENT_UNREADABLE,
-                        "table '%s', column '%s': the text of the value is none of its type",
-                        table->name, column->name);
-}
-
-Status change_table_write_row(const ChangeTable *table, const Slice *row, const Slice *old,
-                              ChangeOut *out, Error *err)
-{
-    char before = '{';
-    for (size_t i = 0; i < table->count; i++) {
-        if (table->columns[i].type == NULL) {
-            continue;
-        }
-        text_add_char(&out->json, before);
-        text_add(&out->json, table->columns[i].field);
-        text_add_char(&out->json, ':');
-        if (write_value(table, i, row, old, out, err) != OK) {
-            return FAILED;
-        }
-        before = ',';
-    }
-    text_add(&out->json, before == '{' ? "{}" : "}");
-    return OK;
-}
-
-Status change_table_write_key(const ChangeTable *table, const Slice *row, const Slice *old,
-                              ChangeOut *out, Error *err)
-{
-    for (size_t i = 0; i < table->key_count; i++) {
-        text_add_char(&out->json, i == 0 ? '{' : ',');
-        text_add(&out->json, table->columns[table->key[i]].field);
-        text_add_char(&out->json, ':');
-        if (write_value(table, table->key[i], row, old, out, err) != OK) {
-            return FAILED;
-        }
-    }
-    text_add(&out->json, "}");
-    return OK;
-}
-
-/* A string with only quotes and backslashes escaped. */
-static void add_plain(Text *out, Slice text)
-{
-    text_add_char(out, '"');
-    for (size_t i = 0; i < text.length; i++) {
-        if (text.data[i] == '"' || text.data[i] == '\\') {
-            text_add_char(out, '\\');
-        }
-        text_add_char(out, text.data[i]);
-    }
-    text_add_char(out, '"');
-}
-
-Status change_table_write_key_text(const ChangeTable *table, const Slice *row, const Slice *old,
-                                   ChangeOut *out, Error *err)
-{
-    for (size_t i = 0; i < table->key_count; i++) {
-        const ChangeTableColumn *column = &table->columns[table->key[i]];
-        Slice value = row[table->key[i]];
-        text_add_char(&out->json, i == 0 ? '{' : ',');
-        add_plain(&out->json, slice_of(column->name));
-        text_add_char(&out->json, ':');
-        bool there = !slice_is_null(value) && !slice_is_unsent(value);
-        if (there && column->type->shape == SHAPE_TEXT) {
-            add_plain(&out->json, value);
-        } else if (there && column->type->shape == SHAPE_DECIMAL) {
-            text_add_slice(&out->json, value);
-        } else if (write_value(table, table->key[i], row, old, out, err) != OK) {
-            return FAILED;
-        }
-    }
-    text_add(&out->json, "}");
-    return OK;
 }

@@ -9,33 +9,39 @@
 #include "base/slice.h"
 #include "change/change_catalog.h"
 #include "change/change_out.h"
+#include "change/change_redact.h"
 #include "change/change_type.h"
 #include "config/change_mode.h"
 #include "config/tables.h"
 
 typedef struct ChangeTableColumn {
     char *name;
-    char *field;      /* the name as JSON */
-    ChangeType *type; /* NULL: it is left out */
+    char *member; /* ,"name": of an object */
+    size_t member_length;
+    ChangeType *type; /* NULL: no record has it */
+    bool shown;       /* rows have it */
     bool optional;
-    char *fallback;        /* of the schema, as JSON; NULL: none */
-    const char *null;      /* what SQL NULL is: null, the default, or a zero; borrowed from here */
-    const char *unchanged; /* what a TOAST value is that was not sent; borrowed from here */
-    uint16_t in_key;       /* its place; 0: not in it */
+    char *fallback;      /* of the schema, as JSON; NULL: none */
+    ChangeRedact redact; /* how much of it records show */
+    char *null;          /* what SQL NULL is: null, the default, or a zero */
+    char *unchanged;     /* what a TOAST value is that was not sent */
+    uint16_t in_key;     /* its place; 0: not in it */
 } ChangeTableColumn;
 
 typedef struct ChangeTable {
     uint32_t oid;
     char *name;        /* schema.table, for people and for transactions */
-    char *topic;       /* prefix.schema.table, as Kafka takes it */
+    char *topic;       /* that of the mapping, else prefix.schema.table, as Kafka takes it */
     char *place;       /* "schema":"...","table":"..." of the source block */
     char *key_head;    /* {"schema":{...},"payload": or "" */
     char *value_head;  /* the same of the value */
     const char *close; /* "}" or "" */
+    char *key_table;   /* the member of the key that names the table, with its comma; "": none */
+    char *unmatched; /* names of the mapping that the table does not have, with ", " between; "" */
     size_t key_count;
     uint16_t *key; /* columns in their order */
     size_t count;
-    ChangeTableColumn columns[];
+    ChangeTableColumn *columns;
 } ChangeTable;
 
 /* A column as a RELATION message has it, or the catalog. */
@@ -61,24 +67,10 @@ typedef struct ChangeTables {
 } ChangeTables;
 
 /** Columns are those of the rows to come, in their order; what the catalog knows of them is found
- * by name. mapping: what the configuration makes of the table; NULL: all of it, as Debezium does by
- * default. NULL: the catalog does not know the table. */
-ChangeTable *change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
-                              const ChangeRelation *relation, ChangeOut *out);
+ * by name. mapping: what the configuration makes of the table, which is not kept; NULL: all of it,
+ * as Debezium does by default. RETRY / CHANGE_SCHEMA_STALE: the catalog does not know the table.
+ * FATAL / MAPPING_COLUMN: the mapping cannot be followed, FATAL / TEMPLATE_INVALID: its topic. */
+Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
+                        const ChangeRelation *relation, ChangeOut *out, ChangeTable **ret,
+                        Error *err);
 void change_table_free(ChangeTable **table);
-
-/** Appends a row as an object. An unchanged value is taken from `old` where that has it (NULL: it
- * has none). POISON when a value cannot be read: table and column are named. */
-Status change_table_write_row(const ChangeTable *table, const Slice *row, const Slice *old,
-                              ChangeOut *out, Error *err);
-
-/** Appends the key of a row as an object; the table has one. */
-Status change_table_write_key(const ChangeTable *table, const Slice *row, const Slice *old,
-                              ChangeOut *out, Error *err);
-
-/** Appends the same as Debezium writes it into a header. */
-Status change_table_write_key_text(const ChangeTable *table, const Slice *row, const Slice *old,
-                                   ChangeOut *out, Error *err);
-
-/** What a topic's name may not have becomes '_', once for each UTF-16 unit. To be freed. */
-char *change_topic_name(const char *prefix, const char *schema, const char *table);

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/text.h"
 #include "change/change_catalog.h"
 #include "config/change_mode.h"
 
@@ -22,6 +21,7 @@ typedef enum ChangeShape {
     SHAPE_MONEY_TEXT,
     SHAPE_MONEY_DOUBLE,
     SHAPE_TEXT,
+    SHAPE_ENUM,         /* the same, where its schema names all labels (schemas = true) */
     SHAPE_BYTES,        /* bytea */
     SHAPE_OPAQUE,       /* text of a type that nobody knows, as bytes */
     SHAPE_OPAQUE_SHAPE, /* the same of a geometric one, whose numbers are laid out as Java's */
@@ -36,6 +36,7 @@ typedef enum ChangeShape {
     SHAPE_INTERVAL,
     SHAPE_HSTORE,
     SHAPE_POINT,
+    SHAPE_GEOMETRY, /* EWKB of PostGIS, as hexadecimal digits */
     SHAPE_ARRAY,
     SHAPE_VECTOR, /* oidvector, int2vector: Debezium has no elements of them */
 } ChangeShape;
@@ -50,6 +51,7 @@ struct ChangeType {
     const ChangeModes *modes; /* the caller's */
     ChangeUnit unit;
     int32_t scale;         /* SHAPE_DECIMAL: digits behind the point */
+    bool optional;         /* its schema says so, whatever its column is */
     bool single;           /* SHAPE_FLOAT: a float4 */
     bool scaled;           /* SHAPE_DECIMAL_TEXT: the scale is known */
     int32_t digits;        /* SHAPE_STAMP_ZONE: of the seconds; 0: as needed */
@@ -60,6 +62,8 @@ struct ChangeType {
     char *zero;            /* JSON in the place of a value that is not there but must be */
     char *unchanged;       /* JSON of an unchanged TOAST value; NULL: as a NULL */
     ChangeType *element;   /* SHAPE_ARRAY; owned */
+    uint32_t oid;          /* SHAPE_ENUM */
+    char *labels;          /* the same: with commas between */
     bool in_array;         /* it is one of an array's elements */
     bool element_required; /* an element cannot be NULL */
     char delimiter;        /* between elements */
@@ -71,7 +75,9 @@ ChangeType *change_type_new(const ChangeCatalog *catalog, const ChangeModes *mod
                             int32_t modifier);
 void change_type_free(ChangeType **type);
 
-/** Appends the schema as an object, with a default (JSON; NULL: none) and a field's name (JSON;
- * NULL: none). */
-void change_type_schema(const ChangeType *type, bool optional, const char *fallback,
-                        const char *field, Text *out);
+/** Its values are written as they are, as strings. */
+bool change_type_is_text(const ChangeType *type);
+
+/** How many characters a column of this type takes: varchar(n), char(n) and domains over them; 0:
+ * no limit. */
+size_t change_type_length(const ChangeCatalog *catalog, uint32_t oid, int32_t modifier);

@@ -12,6 +12,9 @@ static void conf_add_heading(Text *out, const Option *option, size_t group_lengt
         [SCOPE_CONFIG] = "Top level of the file",
         [SCOPE_PIPELINE] = "In each group of the list pipelines",
         [SCOPE_ROUTE] = "In each group of the list routes of a pipeline",
+        [SCOPE_MAPPING] = "In each group of the list mappings of a pipeline",
+        [SCOPE_MASK] = "In each group of the list mask_columns of a mapping",
+        [SCOPE_CUT] = "In each group of the list truncate_columns of a mapping",
     };
     AUTO_BUFFER heading = TEXT_EMPTY;
     if (group_length == 0) {

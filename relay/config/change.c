@@ -25,6 +25,34 @@ static bool list_equal(const StringList *a, const StringList *b)
     return equal;
 }
 
+static bool option_is_equal(const Option *option, const void *from, const void *to);
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
+static bool group_equal(OptionScope scope, const void *from, const void *to)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    bool equal = true;
+    for (size_t i = 0; equal && i < count; i++) {
+        equal = options[i].scope != scope || (options[i].flags & OPTION_NOT_BUILT) != 0 ||
+                option_is_equal(&options[i], from, to);
+    }
+    return equal;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
+static bool groups_equal(const Option *option, const void *from, const void *to)
+{
+    size_t count = option_group_count(option, from);
+    bool equal = count == option_group_count(option, to);
+    for (size_t i = 0; equal && i < count; i++) {
+        equal = group_equal(option->groups->scope, option_group(option, from, i),
+                            option_group(option, to, i));
+    }
+    return equal;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static bool option_is_equal(const Option *option, const void *from, const void *to)
 {
     const void *a = (const char *)from + option->offset;
@@ -37,11 +65,12 @@ static bool option_is_equal(const Option *option, const void *from, const void *
     case OPTION_SIZE:
         return *(const int64_t *)a == *(const int64_t *)b;
     case OPTION_ENUM:
+    case OPTION_LETTERS:
         return memcmp(a, b, sizeof(int)) == 0;
     case OPTION_STRING_LIST:
         return list_equal(a, b);
     case OPTION_GROUPS:
-        return true; /* compared by themselves */
+        return groups_equal(option, from, to);
     case OPTION_STRING:
     case OPTION_TEMPLATE:
     case OPTION_GLOB:
@@ -64,6 +93,35 @@ static void list_copy(StringList *to, const StringList *from)
     }
 }
 
+static void option_copy(const Option *option, void *to, const void *from);
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
+static void group_copy(const OptionGroups *groups, char *to, const char *from)
+{
+    size_t count;
+    const Option *options = options_all(&count);
+    if (groups->line != NO_LINE) {
+        memcpy(to + groups->line, from + groups->line, sizeof(int));
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].scope == groups->scope && (options[i].flags & OPTION_NOT_BUILT) == 0) {
+            option_copy(&options[i], to, from);
+        }
+    }
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
+static void groups_copy(const Option *option, void *to, const void *from)
+{
+    size_t count = option_group_count(option, from);
+    config_free_groups(option, to);
+    option_groups_make(option, to, count);
+    for (size_t i = 0; i < count; i++) {
+        group_copy(option->groups, option_group(option, to, i), option_group(option, from, i));
+    }
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static void option_copy(const Option *option, void *to, const void *from)
 {
     void *b = (char *)to + option->offset;
@@ -78,13 +136,15 @@ static void option_copy(const Option *option, void *to, const void *from)
         *(int64_t *)b = *(const int64_t *)a;
         return;
     case OPTION_ENUM:
+    case OPTION_LETTERS:
         memcpy(b, a, sizeof(int));
         return;
     case OPTION_STRING_LIST:
         list_copy(b, a);
         return;
     case OPTION_GROUPS:
-        return; /* copied by themselves */
+        groups_copy(option, to, from);
+        return;
     case OPTION_STRING:
     case OPTION_TEMPLATE:
     case OPTION_GLOB:
@@ -143,8 +203,16 @@ static Change change_of_option(const Option *option, const void *from, const voi
         const char *b = *(char *const *)(const void *)((const char *)to + option->offset);
         return dsn_differs_by_password(a, b) ? CHANGE_LIVE : CHANGE_RENEWS;
     }
-    return (option->flags & OPTION_RELOADABLE) != 0 || option->scope == SCOPE_ROUTE ? CHANGE_LIVE
-                                                                                    : CHANGE_RENEWS;
+    return (option->flags & OPTION_RELOADABLE) != 0 ? CHANGE_LIVE : CHANGE_RENEWS;
+}
+
+/* Pipelines are compared by themselves: they are found by name. */
+static bool change_counts(const Option *option, OptionScope scope, const char *prefix)
+{
+    bool pipelines = scope == SCOPE_CONFIG && option->type == OPTION_GROUPS;
+    return option->scope == scope && !pipelines &&
+           (option->flags & (OPTION_NOT_BUILT | OPTION_FIXED)) == 0 &&
+           strncmp(option->path, prefix, strlen(prefix)) == 0;
 }
 
 static Change change_of_scope(OptionScope scope, const char *prefix, const void *from,
@@ -154,9 +222,7 @@ static Change change_of_scope(OptionScope scope, const char *prefix, const void 
     const Option *options = options_all(&count);
     Change most = CHANGE_NONE;
     for (size_t i = 0; i < count; i++) {
-        if (options[i].scope != scope ||
-            (options[i].flags & (OPTION_NOT_BUILT | OPTION_FIXED)) != 0 ||
-            strncmp(options[i].path, prefix, strlen(prefix)) != 0) {
+        if (!change_counts(&options[i], scope, prefix)) {
             continue;
         }
         Change change = change_of_option(&options[i], from, to);
@@ -171,19 +237,6 @@ static Change change_of_scope(OptionScope scope, const char *prefix, const void 
 Change change_of_config(const Config *from, const Config *to, const char *prefix, Text *names)
 {
     return change_of_scope(SCOPE_CONFIG, prefix, from, to, names);
-}
-
-static Change change_of_routes(const RoutingConfig *from, const RoutingConfig *to, Text *names)
-{
-    Change most = from->rule_count != to->rule_count ? CHANGE_LIVE : CHANGE_NONE;
-    for (size_t i = 0; i < from->rule_count && i < to->rule_count; i++) {
-        most = change_more(most,
-                           change_of_scope(SCOPE_ROUTE, "", &from->rules[i], &to->rules[i], NULL));
-    }
-    if (most != CHANGE_NONE) {
-        change_name(option_find(SCOPE_PIPELINE, "routes"), names);
-    }
-    return most;
 }
 
 /* A column that is needed only now may be absent from what is read: nobody asked for it. */
@@ -201,7 +254,6 @@ static bool change_needs_columns(const PipelineConfig *from, const PipelineConfi
 Change change_of_pipeline(const PipelineConfig *from, const PipelineConfig *to, Text *names)
 {
     Change change = change_of_scope(SCOPE_PIPELINE, "", from, to, names);
-    change = change_more(change, change_of_routes(&from->route, &to->route, names));
     return change_needs_columns(from, to) ? CHANGE_RENEWS : change;
 }
 
@@ -239,22 +291,6 @@ void change_keep_fixed(const Config *from, Config *to, Text *names)
     }
 }
 
-static void change_apply_routes(RoutingConfig *to, const RoutingConfig *from)
-{
-    size_t count;
-    const Option *options = options_all(&count);
-    RouteConfig *rules = x_calloc(from->rule_count + 1, sizeof(*rules));
-    for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; options[i].scope == SCOPE_ROUTE && j < from->rule_count; j++) {
-            rules[j].line = from->rules[j].line;
-            option_copy(&options[i], &rules[j], &from->rules[j]);
-        }
-    }
-    config_free_routes(to);
-    to->rules = rules;
-    to->rule_count = from->rule_count;
-}
-
 void change_apply(PipelineConfig *to, const PipelineConfig *from)
 {
     size_t count;
@@ -264,7 +300,6 @@ void change_apply(PipelineConfig *to, const PipelineConfig *from)
             option_copy(&options[i], to, from);
         }
     }
-    change_apply_routes(&to->route, &from->route);
 }
 
 static void change_dsn(char **to, const char *from)

@@ -73,6 +73,7 @@ void problems_free(Problems *problems)
     *problems = (Problems){0};
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static void config_free_scope(OptionScope scope, void *base)
 {
     size_t count;
@@ -87,18 +88,19 @@ static void config_free_scope(OptionScope scope, void *base)
             free(*(char **)(void *)field);
         } else if (options[i].type == OPTION_STRING_LIST) {
             string_list_free((StringList *)(void *)field);
+        } else if (options[i].type == OPTION_GROUPS) {
+            config_free_groups(&options[i], base);
+            free(*(char **)(void *)field);
         }
     }
 }
 
-void config_free_routes(RoutingConfig *routing)
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
+void config_free_groups(const Option *option, void *base)
 {
-    for (size_t i = 0; i < routing->rule_count; i++) {
-        config_free_scope(SCOPE_ROUTE, &routing->rules[i]);
+    for (size_t i = 0; i < option_group_count(option, base); i++) {
+        config_free_scope(option->groups->scope, option_group(option, base, i));
     }
-    free(routing->rules);
-    routing->rules = NULL;
-    routing->rule_count = 0;
 }
 
 void config_free(Config **config)
@@ -106,12 +108,6 @@ void config_free(Config **config)
     if (*config == NULL) {
         return;
     }
-    for (size_t i = 0; i < (*config)->pipeline_count; i++) {
-        PipelineConfig *pipeline = &(*config)->pipelines[i];
-        config_free_routes(&pipeline->route);
-        config_free_scope(SCOPE_PIPELINE, pipeline);
-    }
-    free((*config)->pipelines);
     config_free_scope(SCOPE_CONFIG, *config);
     string_list_free(&(*config)->kafka.written);
     free((*config)->file);

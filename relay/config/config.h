@@ -23,7 +23,6 @@ typedef enum Capture {
 #define CAPTURE(kind, name, make) CAPTURE_##kind,
 #include "config/captures.inc"
 #undef CAPTURE
-    CAPTURE_TABLES, /* not built yet */
 } Capture;
 typedef enum OnPublish { ON_PUBLISH_MARK, ON_PUBLISH_DELETE, ON_PUBLISH_KEEP } OnPublish;
 typedef enum Delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE } Delivery;
@@ -144,6 +143,12 @@ typedef struct PipelineConfig {
     ClaimConfig claim;
 } PipelineConfig;
 
+/* It reads the write-ahead log: it has a slot, a publication and a position. */
+static inline bool pipeline_reads_log(const PipelineConfig *pipeline)
+{
+    return pipeline->capture != CAPTURE_POLL;
+}
+
 /* Where the outboxes are. */
 typedef struct DatabaseConfig {
     char *dsn;             /* whole, with the password: what libpq is given; well-formed */
@@ -245,5 +250,3 @@ char *const *config_replication_dsn(const Config *config);
 
 /** The pipeline of that name, or NULL. */
 const PipelineConfig *config_pipeline(const Config *config, const char *name);
-/** Releases the routes: there are none then. */
-void config_free_routes(RoutingConfig *routing);

@@ -10,7 +10,7 @@
 #include "config/lists.h"
 #include "config/load.h"
 
-/* One group of settings: the file, a pipeline, a route, or a group inside of these. */
+/* One group of settings: the file, a group of one of its lists, or a group inside of these. */
 typedef struct Group {
     const config_setting_t *setting;
     OptionScope scope;
@@ -111,7 +111,8 @@ static char *file_example(const Option *option)
     case OPTION_BOOL:
         return x_format("write %s = true; or %s = false;", name, name);
     case OPTION_INT:
-        return x_format("write a whole number, such as %s = %s;", name, option->fallback);
+        return x_format("write a whole number, such as %s = %s;", name,
+                        option->fallback != NULL ? option->fallback : option->example);
     case OPTION_STRING_LIST:
         return x_format("write %s = [ \"...\", \"...\" ];", name);
     case OPTION_GROUPS:
@@ -131,7 +132,7 @@ static void file_wrong_type(Load *load, const Option *option, const void *base,
                  option_scope_prefix(option->scope), option->path, file_kind(setting),
                  option->type == OPTION_BOOL ? "" : "a ",
                  option->type == OPTION_ENUM ? "string" : option_type_name(option->type));
-    if (option->scope == SCOPE_ROUTE) {
+    if (option->scope != SCOPE_CONFIG && option->scope != SCOPE_PIPELINE) {
         load_note(load, option, base, place); /* it is there, if not as it should be */
     }
 }
@@ -194,6 +195,7 @@ static void file_read_scalar(Load *load, const Option *option, void *base,
 }
 
 /* Defaults first, then what the group says. */
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static void file_read_element(Load *load, const Group *group)
 {
     size_t count;
@@ -209,61 +211,60 @@ static void file_read_element(Load *load, const Group *group)
         const Option *option = &options[i];
         if (option->scope == group->scope && (option->flags & OPTION_REQUIRED) != 0 &&
             option->fallback == NULL && load_origin(load, group->base, option) == NULL) {
-            AUTO_TEXT remedy = x_format("add %s = \"%s\";", option->path, option->example);
+            const char *quote = option->type == OPTION_INT ? "" : "\"";
+            AUTO_TEXT remedy =
+                x_format("add %s = %s%s%s;", option->path, quote, option->example, quote);
             problems_add(load->problems, false, place, remedy, "no \"%s\"%s", option->path,
                          group->where);
         }
     }
 }
 
-static char *file_where(OptionScope scope, const config_setting_t *setting, int index,
+static char *file_where(const OptionGroups *groups, const config_setting_t *setting, size_t index,
                         const char *outer)
 {
     const char *name = NULL;
-    if (scope == SCOPE_ROUTE) {
-        return x_format(" in route %d of%s", index + 1, outer + strlen(" in"));
+    if (groups->scope != SCOPE_PIPELINE) {
+        return x_format(" in %s %zu of%s", groups->called, index + 1, outer + strlen(" in"));
     }
     if (config_setting_lookup_string(setting, "name", &name) == CONFIG_TRUE) {
         return x_format(" in pipeline \"%s\"", name);
     }
-    return x_format(" in pipeline %d", index + 1);
+    return x_format(" in pipeline %zu", index + 1);
 }
 
-/* pipelines and routes: a list of groups, each with its own struct. */
+/* True when the setting can be read as groups: a list, which source.c makes of `[ { ... } ]`, too,
+ * or nothing in brackets. */
+static bool file_is_groups(const config_setting_t *setting)
+{
+    return config_setting_type(setting) == CONFIG_TYPE_LIST ||
+           (config_setting_type(setting) == CONFIG_TYPE_ARRAY &&
+            config_setting_length(setting) == 0);
+}
+
+/* A list of groups, each with its own struct. */
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static void file_read_groups(Load *load, const Option *option, const Group *outer,
                              const config_setting_t *setting)
 {
-    if (config_setting_type(setting) != CONFIG_TYPE_LIST) {
+    const OptionGroups *groups = option->groups;
+    if (!file_is_groups(setting)) {
         file_wrong_type(load, option, outer->base, setting);
         return;
     }
-    bool pipelines = outer->scope == SCOPE_CONFIG;
     size_t count = (size_t)config_setting_length(setting);
-    size_t most = pipelines ? PIPELINES_MAX : LIST_ITEMS_MAX;
-    if (count > most) {
+    if (count > groups->most) {
         AUTO_TEXT place = file_place(load, setting);
         problems_add(load->problems, false, place, NULL, "\"%s\"%s holds %zu groups, more than %zu",
-                     option->path, outer->where, count, most);
+                     option->path, outer->where, count, groups->most);
         return;
     }
-    PipelineConfig *pipeline = outer->base;
-    char *elements;
-    size_t size = pipelines ? sizeof(PipelineConfig) : sizeof(RouteConfig);
-    elements = x_calloc(count > 0 ? count : 1, size);
-    if (pipelines) {
-        load->config->pipelines = (PipelineConfig *)(void *)elements;
-        load->config->pipeline_count = count;
-    } else {
-        pipeline->route.rules = (RouteConfig *)(void *)elements;
-        pipeline->route.rule_count = count;
-    }
+    option_groups_make(option, outer->base, count);
     for (size_t i = 0; i < count; i++) {
         const config_setting_t *item = config_setting_get_elem(setting, (unsigned)i);
-        void *element = elements + i * size;
-        if (pipelines) {
-            ((PipelineConfig *)element)->line = file_line(load, item);
-        } else {
-            ((RouteConfig *)element)->line = file_line(load, item);
+        char *element = option_group(option, outer->base, i);
+        if (groups->line != NO_LINE) {
+            *(int *)(void *)(element + groups->line) = file_line(load, item);
         }
         if (config_setting_type(item) != CONFIG_TYPE_GROUP) {
             AUTO_TEXT place = file_place(load, item);
@@ -271,9 +272,8 @@ static void file_read_groups(Load *load, const Option *option, const Group *oute
                          "\"%s\" holds %s, but must hold groups", option->path, file_kind(item));
             continue;
         }
-        OptionScope scope = pipelines ? SCOPE_PIPELINE : SCOPE_ROUTE;
-        AUTO_TEXT where = file_where(scope, item, (int)i, outer->where);
-        file_read_element(load, &(Group){item, scope, "", element, where});
+        AUTO_TEXT where = file_where(groups, item, i, outer->where);
+        file_read_element(load, &(Group){item, groups->scope, "", element, where});
     }
     AUTO_TEXT place = file_place(load, setting);
     load_note(load, option, outer->base, place);
@@ -292,7 +292,7 @@ static void file_unknown(Load *load, const Group *group, const config_setting_t 
                  "unknown option \"%s%s\"%s%s", group->prefix, name, group->where, meant);
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): groups of the table are two deep */
+/* NOLINTNEXTLINE(misc-no-recursion): groups of the table are two deep, scopes four */
 static void file_read_setting(Load *load, const Group *group, const config_setting_t *setting)
 {
     AUTO_TEXT path = x_format("%s%s", group->prefix, config_setting_name(setting));
@@ -326,7 +326,7 @@ static void file_read_setting(Load *load, const Group *group, const config_setti
     }
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): groups of the table are two deep */
+/* NOLINTNEXTLINE(misc-no-recursion): groups of the table are two deep, scopes four */
 static void file_read_group(Load *load, const Group *group)
 {
     for (int i = 0; i < config_setting_length(group->setting); i++) {

@@ -8,6 +8,8 @@
 #include "config/options.h"
 #include "config/source.h"
 
+enum { TOPIC_LENGTH_MAX = 249 }; /* of Kafka */
+
 /* Whose word an option's value is. */
 typedef struct Origin {
     const void *base; /* the Config, PipelineConfig or RouteConfig */
@@ -49,6 +51,9 @@ void load_free(Load *load);
 
 /** Where the option's value came from: the place, or NULL for a default. Borrowed. */
 const char *load_origin(const Load *load, const void *base, const Option *option);
+
+/** Where the first option that is set in base, a group of a list, stands; or NULL. */
+const char *load_first_origin(const Load *load, const void *base);
 
 /** The option's text as it was written, when it holds references that were replaced; else NULL.
  * What a reference stands for may be a secret wherever it stands, so it is shown like this. */
@@ -101,8 +106,8 @@ void rules_check_command(Load *load, const char *path, const char *command);
 /** Checks kafka.oauth_command and the properties that it needs. */
 void rules_check_oauth(Load *load);
 
-/** Where option `path` of base was set, or else the place of the pipeline, or the file; the caller
- * frees it. */
+/** Where option `path` of base was set, or else the place of the group or of the pipeline, or the
+ * file; the caller frees it. */
 char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base);
 /** Adds an error at that place; remedy may be NULL. */
 void rules_problem(Load *load, OptionScope scope, const char *path, const void *base,
@@ -117,6 +122,23 @@ void rules_check_pattern(Load *load, const char *place, const char *what, const 
 void rules_check_patterns(Load *load, const PipelineConfig *pipeline);
 /** Checks that the table is named with its schema. */
 void rules_check_table(Load *load, const PipelineConfig *pipeline);
+
+/** Checks the templates of the pipeline and of its routes, and that some topic is named. */
+void rules_check_routes(Load *load, const PipelineConfig *pipeline);
+/** Without topic or key in the file: those of the envelope, by the names that the table has; of
+ * tables, those that the records carry. */
+void rules_complete_templates(Load *load, PipelineConfig *pipeline);
+/** Whether these characters may stand in the name of a topic. */
+bool rules_topic_letters(Slice text);
+
+/** Checks that no option is set that the capture has no use for, and the name of the slot. */
+void rules_check_capture(Load *load, const PipelineConfig *pipeline);
+/** What follows from the capture: slot and publication; of tables, also the table of positions and
+ * that no row is marked. */
+void rules_complete_capture(Load *load, PipelineConfig *pipeline);
+
+/** Checks prefix and mappings of a pipeline with capture = "tables". */
+void rules_check_mappings(Load *load, const PipelineConfig *pipeline);
 
 /** Checks what options say together. */
 void rules_check(Load *load);

@@ -1,7 +1,10 @@
-/* Finding options in the table by path, and what users call them. */
+/* Finding options in the table by path, what users call them, and the lists of groups. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+#include "config/config.h"
 #include "config/nearest.h"
 #include "config/options.h"
 
@@ -61,9 +64,42 @@ static char environment_letter(char c)
     return (char)(c >= 'a' && c <= 'z' ? c - ('a' - 'A') : c);
 }
 
+bool option_applies(const Option *option, int capture)
+{
+    return (option->flags & (capture == CAPTURE_TABLES ? OPTION_OUTBOX : OPTION_TABLES)) == 0;
+}
+
+static size_t *option_group_number(const Option *option, const void *base)
+{
+    return (size_t *)(void *)((char *)base + option->groups->count);
+}
+
+static char **option_group_array(const Option *option, const void *base)
+{
+    return (char **)(void *)((char *)base + option->offset);
+}
+
+size_t option_group_count(const Option *option, const void *base)
+{
+    return *option_group_number(option, base);
+}
+
+void *option_group(const Option *option, const void *base, size_t index)
+{
+    return *option_group_array(option, base) + index * option->groups->size;
+}
+
+void option_groups_make(const Option *option, void *base, size_t count)
+{
+    free(*option_group_array(option, base));
+    *option_group_array(option, base) = x_calloc(count > 0 ? count : 1, option->groups->size);
+    *option_group_number(option, base) = count;
+}
+
 bool option_environment(const Option *option, Text *ret_name)
 {
-    if (option->scope == SCOPE_ROUTE || option->type == OPTION_GROUPS ||
+    bool in_file_only = option->scope != SCOPE_CONFIG && option->scope != SCOPE_PIPELINE;
+    if (in_file_only || option->type == OPTION_GROUPS ||
         strcmp(option->path, "kafka.properties") == 0) {
         return false;
     }
@@ -76,14 +112,21 @@ bool option_environment(const Option *option, Text *ret_name)
 
 const char *option_reload(const Option *option)
 {
-    return (option->flags & OPTION_FIXED) != 0                                        ? "restart"
-           : (option->flags & OPTION_RELOADABLE) != 0 || option->scope == SCOPE_ROUTE ? "live"
-                                                                                      : "pipeline";
+    return (option->flags & OPTION_FIXED) != 0        ? "restart"
+           : (option->flags & OPTION_RELOADABLE) != 0 ? "live"
+                                                      : "pipeline";
 }
 
 const char *option_scope_prefix(OptionScope scope)
 {
-    static const char *const PREFIXES[SCOPE_COUNT] = {"", "pipelines.", "pipelines.routes."};
+    static const char *const PREFIXES[SCOPE_COUNT] = {
+        [SCOPE_CONFIG] = "",
+        [SCOPE_PIPELINE] = "pipelines.",
+        [SCOPE_ROUTE] = "pipelines.routes.",
+        [SCOPE_MAPPING] = "pipelines.mappings.",
+        [SCOPE_MASK] = "pipelines.mappings.mask_columns.",
+        [SCOPE_CUT] = "pipelines.mappings.truncate_columns.",
+    };
     return PREFIXES[scope];
 }
 
@@ -99,6 +142,7 @@ const char *option_type_name(OptionType type)
         [OPTION_STRING_LIST] = "list of strings",
         [OPTION_TEMPLATE] = "template",
         [OPTION_GLOB] = "pattern",
+        [OPTION_LETTERS] = "string of letters",
         [OPTION_GROUPS] = "list of groups",
     };
     return NAMES[type];

@@ -21,11 +21,20 @@ typedef enum OptionType {
     OPTION_STRING_LIST,
     OPTION_TEMPLATE, /* a string with ${column} */
     OPTION_GLOB,     /* a string with *, ? and [...] */
-    OPTION_GROUPS,   /* a list of groups: pipelines, routes */
+    OPTION_LETTERS,  /* unsigned; a string of choices of one letter, each at most once */
+    OPTION_GROUPS,   /* a list of groups: pipelines, routes, mappings */
 } OptionType;
 
-/* Where an option stands: in the file itself, in a pipeline, in a route. */
-typedef enum OptionScope { SCOPE_CONFIG, SCOPE_PIPELINE, SCOPE_ROUTE, SCOPE_COUNT } OptionScope;
+/* Where an option stands: in the file itself, or in a group of one of its lists. */
+typedef enum OptionScope {
+    SCOPE_CONFIG,
+    SCOPE_PIPELINE,
+    SCOPE_ROUTE,
+    SCOPE_MAPPING,
+    SCOPE_MASK, /* a group of mask_columns */
+    SCOPE_CUT,  /* of truncate_columns */
+    SCOPE_COUNT
+} OptionScope;
 
 enum {
     OPTION_SECRET = 1,     /* masked wherever it is shown */
@@ -38,6 +47,8 @@ enum {
     OPTION_NAME = 64,      /* [a-zA-Z0-9._-]{1,63} */
     OPTION_DSN = 128,      /* kept as written; references are replaced by dsn_read */
     OPTION_FIXED = 256,    /* a reload leaves it as it is: it needs a restart of the program */
+    OPTION_OUTBOX = 512,   /* of a pipeline that reads an outbox: refused with capture = "tables" */
+    OPTION_TABLES = 1024,  /* of capture = "tables" alone: refused with the others */
 };
 
 typedef struct OptionChoice {
@@ -46,17 +57,30 @@ typedef struct OptionChoice {
     bool not_built;
 } OptionChoice;
 
+#define NO_LINE SIZE_MAX
+
+/* What the groups of a list become. */
+typedef struct OptionGroups {
+    OptionScope scope;  /* of the options in a group */
+    size_t size;        /* of the struct that each becomes */
+    size_t line;        /* offset of its line in the file, an int; NO_LINE: it keeps none */
+    size_t count;       /* offset of their number, in the struct that the list stands in */
+    size_t most;        /* so many groups a list may have */
+    const char *called; /* in messages: "route" */
+} OptionGroups;
+
 typedef struct Option {
     OptionScope scope;
     const char *path; /* within its scope: "database.dsn", "columns.seq" */
     OptionType type;
-    size_t offset;        /* in Config, PipelineConfig or RouteConfig */
+    size_t offset;        /* in the struct of its scope; of a list of groups: of their array */
     const char *fallback; /* default, as text; NULL: computed or none, see help */
     const char *example;  /* value shown in the sample when it is not the default; NULL: fallback.
                              Of what is not built: what to do instead */
     int64_t min;          /* range of numbers: ms, bytes, count; longest string for strings */
     int64_t max;
-    const OptionChoice *choices; /* of OPTION_ENUM; ends with a NULL name */
+    const OptionChoice *choices; /* of OPTION_ENUM and OPTION_LETTERS; ends with a NULL name */
+    const OptionGroups *groups;  /* of OPTION_GROUPS */
     unsigned flags;
     const char *help; /* one paragraph */
 } Option;
@@ -79,15 +103,25 @@ const char *option_nearest(OptionScope scope, const char *prefix, const char *na
  * about) or "restart" (the program must be restarted). */
 const char *option_reload(const Option *option);
 
+/** Whether a pipeline with that capture has a use for it. */
+bool option_applies(const Option *option, int capture);
+
+/** How many groups the list has in base, the struct of its scope. */
+size_t option_group_count(const Option *option, const void *base);
+/** One of them. */
+void *option_group(const Option *option, const void *base, size_t index);
+/** Makes room for that many, zeroed; the texts of those before were freed. */
+void option_groups_make(const Option *option, void *base, size_t count);
+
 /** Appends the name of the environment variable ("OUTBOXD_PIPELINE_TABLE"); false when the option
- * has none (routes, lists of groups). */
+ * has none (lists of groups, and what is in them). */
 bool option_environment(const Option *option, Text *ret_name);
 
-/** The scope's prefix of full paths: "", "pipelines.", "pipelines.routes.". */
+/** The scope's prefix of full paths: "", "pipelines.", "pipelines.mappings.mask_columns.". */
 const char *option_scope_prefix(OptionScope scope);
 
 /** What users call the type: "duration", "list of strings". */
 const char *option_type_name(OptionType type);
 
-/** Appends the choices of an enum: `"mark" | "delete"`; those not built only when all is true. */
+/** Appends the choices: `"mark" | "delete"`; those not built only when all is true. */
 void option_add_choices(const Option *option, bool all, Text *text);

@@ -2,7 +2,6 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/memory.h"
 #include "base/text.h"
@@ -146,51 +145,4 @@ void rules_check_patterns(Load *load, const PipelineConfig *pipeline)
         rules_check_pattern(load, place, "aggregate_type", route->aggregate_type);
     }
     rules_check_reach(load, pipeline);
-}
-
-/* schema.table, as SQL reads it: each part in double quotes or folded to lower case. */
-
-/* The end of the part at c, or NULL when it is none. */
-static const char *table_part(const char *c)
-{
-    const char *start = c;
-    if (*c != '"') {
-        c += strcspn(c, ".\" \t\r\n");
-        return c > start && (*c == '\0' || *c == '.') ? c : NULL;
-    }
-    for (c++; *c != '\0'; c++) {
-        if (*c == '"' && c[1] != '"') {
-            return c > start + 1 ? c + 1 : NULL;
-        }
-        c += *c == '"' ? 1 : 0;
-    }
-    return NULL;
-}
-
-void rules_check_table(Load *load, const PipelineConfig *pipeline)
-{
-    const char *table = pipeline->outbox.table;
-    const char *place = load_origin(load, pipeline, option_find(SCOPE_PIPELINE, "table"));
-    if (place == NULL || *table == '\0') {
-        return; /* the default, or said already */
-    }
-    const char *end = table_part(table);
-    if (end != NULL && *end == '\0') {
-        bool ours = strcasecmp(table, "event") == 0;
-        AUTO_TEXT remedy =
-            x_format("write table = \"%s.%s\", or %s", ours ? "outbox" : "public", table,
-                     ours ? "\"public.event\" if the table is your own"
-                          : "with the schema that the table is in");
-        problems_add(load->problems, false, place, remedy,
-                     "table \"%s\" of pipeline \"%s\" has no schema", table, pipeline->name);
-        return;
-    }
-    const char *last = end != NULL && *end == '.' ? table_part(end + 1) : NULL;
-    if (last == NULL || *last != '\0') {
-        problems_add(load->problems, false, place,
-                     "write schema.table; put a part with capitals, spaces or dots in double "
-                     "quotes, written as \\\" in this file",
-                     "table \"%s\" of pipeline \"%s\" is not written as schema.table", table,
-                     pipeline->name);
-    }
 }

@@ -110,6 +110,15 @@ static void print_choice(Text *text, const Option *option, const void *field)
     }
 }
 
+static void print_letters(Text *text, const Option *option, unsigned bits)
+{
+    text_add_char(text, '"');
+    for (const OptionChoice *choice = option->choices; choice->name != NULL; choice++) {
+        text_add(text, (bits & (unsigned)choice->value) != 0 ? choice->name : "");
+    }
+    text_add_char(text, '"');
+}
+
 /* Items one a line, with the place of each where it is known. */
 static void print_list(const Printer *printer, const Option *option, const StringList *list)
 {
@@ -180,6 +189,9 @@ static void print_value(const Printer *printer, const Option *option, const void
     case OPTION_ENUM:
         print_choice(printer->text, option, field);
         break;
+    case OPTION_LETTERS:
+        print_letters(printer->text, option, *(const unsigned *)field);
+        break;
     case OPTION_STRING_LIST:
         print_list(printer, option, field);
         break;
@@ -197,7 +209,7 @@ static void print_sample_value(Text *text, const Option *option)
 {
     const char *value = option->example != NULL ? option->example : option->fallback;
     bool bare = option->type == OPTION_BOOL || option->type == OPTION_INT ||
-                option->type == OPTION_STRING_LIST;
+                option->type == OPTION_STRING_LIST || option->type == OPTION_GROUPS;
     if (bare) {
         text_add(text, value);
     } else {
@@ -208,6 +220,9 @@ static void print_sample_value(Text *text, const Option *option)
 void print_add_facts(Text *out, const Option *option)
 {
     AUTO_BUFFER facts = TEXT_EMPTY;
+    if ((option->flags & OPTION_TABLES) != 0) {
+        text_add(&facts, "Only with capture = \"tables\". ");
+    }
     if (option->type == OPTION_ENUM) {
         option_add_choices(option, false, &facts);
         text_add(&facts, ". ");
@@ -261,7 +276,7 @@ static void print_option(const Printer *printer, const Option *option, const voi
     print_facts(printer, option);
     print_indent(printer);
     if (printer->load == NULL) {
-        bool set = (option->flags & OPTION_IN_SAMPLE) != 0 || printer->commented_from > 0;
+        bool set = (option->flags & OPTION_IN_SAMPLE) != 0;
         text_printf(printer->text, "%s%s = ", set ? "" : "//", name);
         print_sample_value(printer->text, option);
         text_add(printer->text, ";\n\n");
@@ -295,29 +310,24 @@ static void print_element(Printer *printer, OptionScope scope, const void *base,
     text_add(printer->text, last ? "}\n" : "},\n");
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static void print_groups(Printer *printer, const Option *option, const void *base)
 {
-    OptionScope inner = option->scope == SCOPE_CONFIG ? SCOPE_PIPELINE : SCOPE_ROUTE;
-    const PipelineConfig *pipeline = base;
+    OptionScope inner = option->groups->scope;
+    bool sample = printer->load == NULL;
     print_comment(printer, option->help);
-    if (printer->load == NULL && inner == SCOPE_ROUTE) {
+    if (sample && inner != SCOPE_PIPELINE) {
         printer->commented_from = printer->depth;
     }
     print_indent(printer);
     text_printf(printer->text, "%s = (\n", option->path);
     printer->depth++;
-    if (printer->load == NULL) {
+    if (sample) {
         print_element(printer, inner, NULL, true);
-    } else if (inner == SCOPE_PIPELINE) {
-        const Config *config = printer->load->config;
-        for (size_t i = 0; i < config->pipeline_count; i++) {
-            print_element(printer, inner, &config->pipelines[i], i + 1 == config->pipeline_count);
-        }
-    } else {
-        for (size_t i = 0; i < pipeline->route.rule_count; i++) {
-            print_element(printer, inner, &pipeline->route.rules[i],
-                          i + 1 == pipeline->route.rule_count);
-        }
+    }
+    size_t count = sample ? 0 : option_group_count(option, base);
+    for (size_t i = 0; i < count; i++) {
+        print_element(printer, inner, option_group(option, base, i), i + 1 == count);
     }
     printer->depth--;
     print_indent(printer);
@@ -346,7 +356,18 @@ static void print_group_change(Printer *printer, const char *from, const char *t
     }
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): scopes are three deep */
+/* Whether there is something to show: what this capture has no use for would be refused, and what
+ * is NULL is neither in the file nor has it a default. */
+static bool print_has(const Option *option, const void *base)
+{
+    if (option->scope == SCOPE_PIPELINE) {
+        return option_applies(option, ((const PipelineConfig *)base)->capture);
+    }
+    return option->scope != SCOPE_ROUTE ||
+           *(char *const *)(const void *)((const char *)base + option->offset) != NULL;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): scopes are four deep */
 static void print_scope(Printer *printer, OptionScope scope, const void *base)
 {
     size_t count;
@@ -354,12 +375,9 @@ static void print_scope(Printer *printer, OptionScope scope, const void *base)
     char group[64] = "";
     for (size_t i = 0; i < count; i++) {
         const Option *option = &options[i];
-        if (option->scope != scope || (option->flags & OPTION_NOT_BUILT) != 0) {
+        if (option->scope != scope || (option->flags & OPTION_NOT_BUILT) != 0 ||
+            (base != NULL && !print_has(option, base))) {
             continue;
-        }
-        if (base != NULL && scope == SCOPE_ROUTE &&
-            *(char *const *)(const void *)((const char *)base + option->offset) == NULL) {
-            continue; /* not in the file: it has no default either */
         }
         const char *dot = strchr(option->path, '.');
         char next[64] = "";
@@ -368,7 +386,8 @@ static void print_scope(Printer *printer, OptionScope scope, const void *base)
         }
         print_group_change(printer, group, next);
         memcpy(group, next, sizeof(group));
-        if (option->type == OPTION_GROUPS) {
+        bool example = base == NULL && option->example != NULL; /* on one line */
+        if (option->type == OPTION_GROUPS && !example) {
             print_groups(printer, option, base);
         } else {
             print_option(printer, option, base);

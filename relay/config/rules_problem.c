@@ -6,14 +6,18 @@
 #include "base/memory.h"
 #include "config/load.h"
 
-/* Where option `path` of base was set, or else the place of the pipeline, or the file. */
+/* Where option `path` of base was set, or else the place of the group or pipeline, or the file. */
 char *rules_place(const Load *load, OptionScope scope, const char *path, const void *base)
 {
     const char *origin = load_origin(load, base, option_find(scope, path));
     if (origin != NULL) {
         return x_strdup(origin);
     }
-    for (size_t i = 0; scope != SCOPE_CONFIG && i < load->config->pipeline_count; i++) {
+    if (scope != SCOPE_CONFIG && scope != SCOPE_PIPELINE) {
+        const char *first = load_first_origin(load, base);
+        return x_strdup(first != NULL ? first : load->config->file);
+    }
+    for (size_t i = 0; scope == SCOPE_PIPELINE && i < load->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &load->config->pipelines[i];
         if (base == pipeline && pipeline->line > 0) {
             /* the name stands on the pipeline's first lines, in the right file */

@@ -29,7 +29,7 @@ static const char *schema_type(const Option *option)
         [OPTION_STRING] = "string",       [OPTION_BOOL] = "boolean",      [OPTION_INT] = "integer",
         [OPTION_DURATION] = "duration",   [OPTION_SIZE] = "size",         [OPTION_ENUM] = "enum",
         [OPTION_STRING_LIST] = "strings", [OPTION_TEMPLATE] = "template", [OPTION_GLOB] = "glob",
-        [OPTION_GROUPS] = "groups",
+        [OPTION_LETTERS] = "letters",     [OPTION_GROUPS] = "groups",
     };
     return NAMES[option->type];
 }
@@ -51,6 +51,9 @@ static void schema_option(Text *text, const Option *option)
     }
     if (option->choices != NULL) {
         schema_choices(text, option);
+    }
+    if ((option->flags & OPTION_TABLES) != 0) {
+        schema_member(text, "capture", "tables");
     }
     AUTO_BUFFER name = TEXT_EMPTY;
     if (option_environment(option, &name)) {

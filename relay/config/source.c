@@ -20,7 +20,11 @@ enum {
     WORDS_MAX = 20000,           /* names, values, opening brackets */
     GROUP_WORDS_MAX = 150,       /* words without quotes of one group: names, true and false */
     GROUPS_DEEP = 16,
+    LISTS_DEEP = 32, /* brackets ( and [ that are known by kind */
 };
+
+/* No bracket. */
+#define NOWHERE SIZE_MAX
 
 /* What the scanner is inside of at the end of a line. */
 typedef enum ScanState { SCAN_PLAIN, SCAN_COMMENT, SCAN_STRING } ScanState;
@@ -34,6 +38,9 @@ typedef struct Scan {
     size_t words;
     size_t group_words[GROUPS_DEEP]; /* of each open group */
     size_t groups;                   /* open ones around us */
+    bool turned[LISTS_DEEP];         /* of each open ( and [: it was [ and is ( */
+    size_t lists;                    /* open ones around us */
+    size_t opened;                   /* where in the text, when the last token was [; or NOWHERE */
     bool full;                       /* a limit was passed: said, and no more is read */
     char name[64];                   /* the setting that was named last */
 } Scan;
@@ -113,6 +120,29 @@ static void scan_count_name(Scan *scan)
     }
 }
 
+/* libconfig's [ ] hold plain values alone, and ( ) whatever there is: what is written as
+ * [ { ... } ] becomes ( { ... } ) before it sees it. A bracket that does not close its own kind
+ * still does not afterwards. */
+static void scan_list(Scan *scan, size_t at)
+{
+    char *c = scan->source->text.data + at;
+    if (*c == '(' || *c == '[') {
+        if (scan->lists < LISTS_DEEP) {
+            scan->turned[scan->lists] = false;
+        }
+        scan->lists++;
+    } else if (*c == '{' && scan->opened != NOWHERE && scan->lists <= LISTS_DEEP) {
+        scan->turned[scan->lists - 1] = true;
+        scan->source->text.data[scan->opened] = '(';
+    } else if ((*c == ')' || *c == ']') && scan->lists > 0) {
+        scan->lists--;
+        if (scan->lists < LISTS_DEEP && scan->turned[scan->lists]) {
+            *c = (char)(*c == ']' ? ')' : ']');
+        }
+    }
+    scan->opened = *c == '[' ? at : NOWHERE;
+}
+
 static void scan_bracket(Scan *scan, char c)
 {
     if (c == '(' || c == '{' || c == '[') {
@@ -172,6 +202,7 @@ static const char *scan_word(Scan *scan, const char *c)
 {
     const char *start = c;
     if (isalpha((unsigned char)*c) || *c == '*') { /* a setting's name, true, false */
+        scan->opened = NOWHERE;
         scan_count_name(scan);
         while (isalnum((unsigned char)*c) || strchr("-_*", *c) != NULL) {
             if (*c == '\0') {
@@ -189,8 +220,10 @@ static const char *scan_word(Scan *scan, const char *c)
     const char *digits = *c == '-' || *c == '+' ? c + 1 : c;
     if (!isdigit((unsigned char)*digits)) {
         scan_bracket(scan, *c);
+        scan_list(scan, (size_t)(c - scan->source->text.data));
         return c + 1;
     }
+    scan->opened = NOWHERE;
     scan_count_word(scan);
     c = digits;
     while (isalnum((unsigned char)*c) || *c == '.' ||
@@ -205,6 +238,7 @@ static const char *scan_string_begin(Scan *scan, const char *c)
 {
     Source *source = scan->source;
     scan_count_word(scan);
+    scan->opened = NOWHERE;
     if (!scan->after_string) {
         source->strings =
             x_realloc(source->strings, (source->string_count + 1) * sizeof(*source->strings));
@@ -233,9 +267,10 @@ static const char *scan_plain(Scan *scan, const char *c)
     return scan_word(scan, c);
 }
 
-/* One line, NUL-terminated, already noted in source->lines. */
-static void scan_text(Scan *scan, const char *c)
+/* The line that begins there in the text, already noted in source->lines. */
+static void scan_text(Scan *scan, size_t at)
 {
+    const char *c = scan->source->text.data + at;
     while (*c != '\0' && !scan->full) {
         if (scan->state == SCAN_COMMENT) {
             const char *end = strstr(c, "*/");
@@ -329,8 +364,9 @@ static Status source_add_file(Scan *scan, const char *path)
         scan_note_line(scan, file, line);
         AUTO_TEXT included = scan->state == SCAN_PLAIN ? source_include_path(text) : NULL;
         if (included == NULL) {
-            scan_text(scan, text);
+            size_t at = source->text.length;
             text_add(&source->text, text);
+            scan_text(scan, at);
         }
         text_add_char(&source->text, '\n');
         if (included != NULL) {
@@ -343,7 +379,7 @@ static Status source_add_file(Scan *scan, const char *path)
 Status source_read(Source *source, const char *path, Problems *problems)
 {
     *source = (Source){0};
-    Scan scan = {.source = source, .problems = problems};
+    Scan scan = {.source = source, .problems = problems, .opened = NOWHERE};
     Status status = source_add_file(&scan, path);
     return scan.full ? FAILED : status;
 }

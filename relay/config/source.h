@@ -2,7 +2,8 @@
  *
  * libconfig 1.5 resolves includes against the working directory, wraps integer literals that do not
  * fit in silence, and is vague about the line of a string in a list. So we read the files
- * ourselves: includes are put in place (relative to the file that includes them), each flat line
+ * ourselves: includes are put in place (relative to the file that includes them), `[ { } ]` becomes
+ * what libconfig takes, each flat line
  * remembers its file, literals are measured, strings are counted; libconfig parses the flat text.
  */
 #pragma once

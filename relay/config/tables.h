@@ -8,6 +8,15 @@
 #include "config/change_mode.h"
 #include "config/string_list.h"
 
+typedef enum TablesFormat {
+    TABLES_FORMAT_DEBEZIUM,
+    TABLES_FORMAT_FLAT,
+    TABLES_FORMAT_CLOUDEVENTS,
+} TablesFormat;
+
+/* What stands for a large value that an update did not change, and that PostgreSQL did not send. */
+typedef enum ToastMode { TOAST_PLACEHOLDER, TOAST_RESELECT } ToastMode;
+
 typedef enum SnapshotMode {
     SNAPSHOT_MODE_INITIAL,
     SNAPSHOT_MODE_INITIAL_ONLY,
@@ -15,7 +24,7 @@ typedef enum SnapshotMode {
     SNAPSHOT_MODE_WHEN_NEEDED,
 } SnapshotMode;
 
-/* Of TablesConfig.operations. */
+/* Of MappingConfig.operations. */
 enum {
     OPERATION_CREATE = 1 << 0,
     OPERATION_UPDATE = 1 << 1,
@@ -44,7 +53,7 @@ typedef struct MappingConfig {
     size_t cut_count;
     StringList hash; /* hash_columns: SHA-256 of salt and text, as hexadecimal digits */
     char *hash_salt; /* secret; "" when there are no hash_columns */
-    char *filter;    /* a WHERE condition; "": none */
+    char *filter;    /* a WHERE condition; not built yet: NULL */
     int line;        /* in the file; 0: none */
 } MappingConfig;
 
@@ -52,6 +61,8 @@ typedef struct MappingConfig {
 typedef struct TablesConfig {
     char *topic_prefix; /* logical name: topics, names of schemas, source.name */
     ChangeModes modes;  /* schemas, decimal, time, interval, binary, hstore, unknown_types */
+    TablesFormat format;
+    ToastMode toast;
     SnapshotMode snapshot;
     int64_t snapshot_workers;
     int64_t snapshot_xmin_max_ms;

@@ -53,6 +53,16 @@ const char *load_origin(const Load *load, const void *base, const Option *option
     return NULL;
 }
 
+const char *load_first_origin(const Load *load, const void *base)
+{
+    for (size_t i = 0; i < load->origin_count; i++) {
+        if (load->origins[i].base == base) {
+            return load->origins[i].place;
+        }
+    }
+    return NULL;
+}
+
 /* Of the option that was noted last. */
 static void value_note_raw(Load *load, const Option *option, const void *base, const char *raw)
 {
@@ -163,6 +173,34 @@ static void value_set_enum(Load *load, const Option *option, void *base, const c
     AUTO_TEXT message = x_format("cannot be \"%s\"%s%s%s", text, meant ? "; did you mean \"" : "",
                                  meant ? meant : "", meant ? "\"?" : "");
     value_problem(load, option, place, text_string(&remedy), message);
+}
+
+/* A string of the choices' letters as the bits that they stand for. */
+static void value_set_letters(Load *load, const Option *option, void *base, const char *text,
+                              const char *place)
+{
+    unsigned bits = 0;
+    for (const char *c = text; *c != '\0'; c++) {
+        const OptionChoice *choice = option->choices;
+        while (choice->name != NULL && *choice->name != *c) {
+            choice++;
+        }
+        bool twice = choice->name != NULL && (bits & (unsigned)choice->value) != 0;
+        if (choice->name == NULL || twice) {
+            AUTO_BUFFER remedy = TEXT_EMPTY;
+            text_add(&remedy, "write each letter once, of ");
+            option_add_choices(option, false, &remedy);
+            AUTO_TEXT message = x_format("cannot be \"%s\": \"%c\" %s", text, *c,
+                                         twice ? "is there twice" : "is none of its letters");
+            value_problem(load, option, place, text_string(&remedy), message);
+            return;
+        }
+        bits |= (unsigned)choice->value;
+    }
+    if (bits == 0) {
+        value_problem(load, option, place, NULL, "must not be empty");
+    }
+    *(unsigned *)value_field(option, base) = bits;
 }
 
 static bool value_is_name(const char *text)
@@ -331,6 +369,9 @@ void value_set_text(Load *load, const Option *option, void *base, const char *te
         break;
     case OPTION_ENUM:
         value_set_enum(load, option, base, value, place);
+        break;
+    case OPTION_LETTERS:
+        value_set_letters(load, option, base, value, place);
         break;
     case OPTION_BOOL:
     case OPTION_INT:

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "encode/envelope.h"
 #include "encode/header_list.h"
+#include "encode/made_encoder.h"
 #include "encode/row_headers.h"
 
 enum { HEADERS_EXPECTED = 16 };
@@ -96,6 +97,10 @@ static void style_free(Encoder *encoder)
 Status encoder_new(const PipelineConfig *pipeline, const Schema *schema, Encoder **ret_encoder,
                    Error *err)
 {
+    if (pipeline->capture == CAPTURE_TABLES) {
+        *ret_encoder = made_encoder_new();
+        return OK;
+    }
     if (pipeline->encode.headers == HEADERS_DEBEZIUM) {
         return error_set(err, CODE_NOT_BUILT,
                          "pipeline '%s': headers = \"debezium\" is not built yet", pipeline->name);

@@ -26,6 +26,12 @@ void pipeline_name_event(const Event *event, Error *err)
     Slice id = shown(event_field(event, FIELD_EVENT_ID));
     Slice type = shown(event_field(event, FIELD_EVENT_TYPE));
     Slice key = shown(event_field(event, FIELD_AGGREGATE_ID));
+    if (event->schema->field[FIELD_EVENT_ID] == SCHEMA_NONE) { /* a change (made.h) */
+        Slice table = shown(event_field(event, FIELD_AGGREGATE_TYPE));
+        error_prefix(err, "change '%.*s' of %.*s, %s, key '%.*s'", SLICE_ARG(type),
+                     SLICE_ARG(table), place, SLICE_ARG(key));
+        return;
+    }
     error_prefix(err, "event %s, event_id %.*s, type '%.*s', key '%.*s'", place, SLICE_ARG(id),
                  SLICE_ARG(type), SLICE_ARG(key));
 }

@@ -49,6 +49,7 @@ struct PgConn {
     bool busy;
     bool copying;
     bool feeding;   /* the server takes what query.feed brings */
+    bool held;      /* nothing is read of the COPY for now */
     bool pipelined; /* two statements run: libpq is in pipeline mode until both are answered */
     bool between;   /* ... and the result before was the end of one of them */
     bool unsent;    /* not all of it could be sent: the session is of no use any more */
@@ -92,6 +93,7 @@ void pg_conn_close(PgConn *conn)
     conn->busy = false;
     conn->copying = false;
     conn->feeding = false;
+    conn->held = false;
     conn->pipelined = false;
     conn->unsent = false;
     conn->ended = false;
@@ -295,7 +297,7 @@ static bool conn_read_copy(PgConn *conn)
             conn->query->row(conn->query->arg, row, (size_t)length);
         }
         PQfreemem(row);
-        if (conn->pg == NULL) {
+        if (conn->pg == NULL || conn->held) {
             return false;
         }
     }
@@ -509,6 +511,23 @@ void pg_conn_send(PgConn *conn, const PgQuery *query)
     conn_watch(conn, (short)(what | EV_PERSIST), conn->options->silence_timeout_ms);
     if (!sent || flushed < 0) {
         event_active(conn->io, EV_READ, 0);
+    }
+}
+
+void pg_conn_hold(PgConn *conn)
+{
+    if (conn->copying && !conn->held) {
+        conn->held = true;
+        conn_drop_io(conn);
+    }
+}
+
+void pg_conn_go_on(PgConn *conn)
+{
+    if (conn->held) {
+        conn->held = false;
+        conn_watch(conn, EV_READ | EV_PERSIST, conn->options->silence_timeout_ms);
+        event_active(conn->io, EV_READ, 0); /* libpq may hold rows already */
     }
 }
 

@@ -88,6 +88,13 @@ void pg_conn_close(PgConn *conn);
 /** Sends a query; done() follows. Must be open and not busy. */
 void pg_conn_send(PgConn *conn, const PgQuery *query);
 
+/** Reads no more of the COPY that runs: row() is not called, and the server waits once the buffers
+ * in between are full. Allowed in row(); without a COPY it does nothing. A connection that breaks
+ * meanwhile is noticed when it goes on. */
+void pg_conn_hold(PgConn *conn);
+/** ... reads on, from the loop. */
+void pg_conn_go_on(PgConn *conn);
+
 /** Asks the server to cancel the running query; done() follows with the error. */
 void pg_conn_cancel(PgConn *conn);
 

@@ -3,24 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "base/uuid.h"
 #include "pg/result.h"
 
 void history_begin(HistoryMemory *memory)
 {
-    unsigned char bytes[16];
     *memory = (HistoryMemory){0};
-    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes)) {
-        abort(); /* 16 bytes are never refused nor cut short once the kernel has its entropy */
-    }
-    bytes[6] = (unsigned char)((bytes[6] & 0x0F) | 0x40); /* RFC 9562, version 4 */
-    bytes[8] = (unsigned char)((bytes[8] & 0x3F) | 0x80);
-    char *at = memory->ours;
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        bool dash = i == 4 || i == 6 || i == 8 || i == 10;
-        at += sprintf(at, "%s%02x", dash ? "-" : "", bytes[i]);
-    }
+    uuid_v4(memory->ours);
 }
 
 void history_add_query(const char *row_table, const char *row_key, Text *sql)

@@ -2,12 +2,14 @@
  * how each of them stands: its kind, its replica identity, what the pipeline's publications send of
  * it, what of it the relay may read.
  *
- * Names and patterns are compared by the server, in one query, so that whoever asks (the source,
- * the watch, `outboxd check`) means the same tables. A part of a mapping's name without quotes is
- * folded to lower case, as SQL does; one in double quotes is taken as it is. Tables of PostgreSQL
- * itself, of schema information_schema and of the outbox's own schema are never meant. Of a
- * partitioned table that is meant, the partitions are not, whatever pattern they match: their rows
- * come under the name of the root (publish_via_partition_root). */
+ * Names and patterns (mapped_name.h) are compared by the server, in one query, so that whoever asks
+ * (the source, the watch, `outboxd check`) means the same tables. Tables of PostgreSQL itself, of
+ * schema information_schema and of the outbox's own schema are never meant, nor are temporary ones.
+ * Of a partitioned table that is meant, the partitions are not, whatever mapping names them: their
+ * rows come under the name of the root (publish_via_partition_root). What inherits from a table
+ * without being a partition of it is a table of its own.
+ *
+ * The query waits for no lock of a table, unless sizes are asked for. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -19,30 +21,71 @@
 #include "base/vec.h"
 #include "config/config.h"
 
+/* The pipeline's own publication, and that of tables without a usable replica identity. */
+enum { MAPPED_FIRST, MAPPED_SECOND, MAPPED_PUBLICATIONS };
+
 typedef struct MappedTable {
     uint32_t oid;
     char *schema;   /* not quoted */
     char *name;     /* likewise */
     char *sql;      /* both, as SQL */
-    size_t mapping; /* its place in TablesConfig.mappings */
-    bool twice;     /* another mapping means it, too */
+    size_t mapping; /* its place in TablesConfig.mappings: the first that means it */
+    bool twice;     /* another mapping means it, too ... */
+    size_t second;  /* ... that one */
     char kind;      /* of pg_class: r, p */
-    char identity;  /* of replicas: d, n, f, i */
+    char identity;  /* of replicas: d, n, f, i; of a partitioned table that of its partitions, m if
+                       they differ */
     bool usable;    /* PostgreSQL lets UPDATE and DELETE pass when they are published */
-    bool logged;    /* neither unlogged nor temporary */
+    bool logged;    /* neither it nor a partition is unlogged */
+    bool foreign;   /* a partition is a foreign table: what is committed there is not in the WAL */
     bool inserts;   /* the pipeline's publications send them ... */
     bool updates;
     bool deletes;
     bool truncates;
-    bool readable; /* SELECT, and no row security that hides rows from the relay's role */
+    bool filtered; /* a row filter hides rows */
+    bool listed;   /* a column list hides columns */
+    bool by_parts; /* its rows come under the names of its partitions */
+    char *under;   /* a partition, whose rows come under this name, as SQL; NULL: under its own */
+    bool selects;  /* the relay's role may SELECT all columns */
+    bool hidden;   /* row security hides rows from it, or may do so */
+    bool readable; /* selects, and not hidden: a snapshot sees all */
+    char *entries[MAPPED_PUBLICATIONS]; /* how it is in them; NULL: it is not */
+    int64_t rows;                       /* as the planner counts; -1: not asked, or not known */
+    int64_t bytes;                      /* with what is out of line; -1: not asked */
 } MappedTable;
+
+/* One of the publications, as it was when the server looked. */
+typedef struct MappedPublication {
+    char *identity;      /* differs when it was dropped and made again, or altered; NULL: there is
+                            none, or no table is meant */
+    unsigned operations; /* bits of OPERATION_ */
+} MappedPublication;
+
+typedef struct MappedPlace {
+    uint32_t oid;
+    size_t at; /* in Mapped.tables */
+} MappedPlace;
 
 typedef struct Mapped {
     VEC(MappedTable) tables; /* by schema and name */
+    VEC(MappedPlace) places; /* by OID */
+    MappedPublication publications[MAPPED_PUBLICATIONS];
 } Mapped;
 
-/** Appends the query; only: of this table alone (an OID), 0: of all. */
-void mapped_add_query(const PipelineConfig *pipeline, uint32_t only, int server_version, Text *sql);
+/* Of what is asked. */
+typedef struct MappedQuestion {
+    uint32_t only; /* this table alone (an OID); 0: all */
+    bool sizes;    /* rows and bytes, too: for people; waits for who locks a table exclusively */
+} MappedQuestion;
+
+/** Appends the query. */
+void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
+                      int server_version, Text *sql);
+/** Appends another query: which mapping would mean a table of that name, were it there? One row
+ * with its place in column MAPPED_BY_NAME, or NULL. */
+void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
+                           Text *sql);
+#define MAPPED_BY_NAME "mapping_of_name"
 /** True when it is an answer to that query. */
 bool mapped_is(const PGresult *result);
 /** Reads the answer; what was known before is replaced. RETRY / PG_PROTOCOL when it is none. */
@@ -51,5 +94,6 @@ Status mapped_read(const PGresult *result, Mapped *ret, Error *err);
 const MappedTable *mapped_find(const Mapped *mapped, uint32_t oid);
 void mapped_clear(Mapped *mapped);
 
-/** The second publication, of tables without a usable replica identity: inserts and truncates. */
+/** The second publication: inserts and truncates. The first one's name and "_inserts", in at most
+ * 63 bytes; malloc'd. */
 char *mapped_second_publication(const PipelineConfig *pipeline);

@@ -102,7 +102,7 @@ void statements_prepare(MarkStatements *statements)
     MarkSql *mark = &statements->sql;
     statements->asked = statements->names;
     mark->touches_rows = line_touches_rows(statements->line);
-    mark->with_position = line_options(statements->line)->pipeline->capture == CAPTURE_WAL;
+    mark->with_position = pipeline_reads_log(line_options(statements->line)->pipeline);
     if (!mark->touches_rows || !mark_sql_add_id_query(mark, &sql)) {
         mark->id_kind = MARK_ID_NONE;
         prepare_send(statements);

@@ -474,7 +474,7 @@ MarkerMarks *marks_new(MarkerLine *line, MarkQueue *queue)
     marks->proof = proof_new(line, marks, mark_lose_table);
     marks->refusals = refusals_new(line, queue);
     marks->answer = x_calloc(1, sizeof(*marks->answer));
-    marks->with_position = marks->options->pipeline->capture == CAPTURE_WAL;
+    marks->with_position = pipeline_reads_log(marks->options->pipeline);
     return marks;
 }
 

@@ -26,6 +26,7 @@ static const Subject SUBJECTS[] = {
     {PRECONDITIONS_COMPANIONS, &PRECONDITIONS_COMPANIONS_COUNT},
     {PRECONDITIONS_PATH, &PRECONDITIONS_PATH_COUNT},
     {PRECONDITIONS_PUBLICATION, &PRECONDITIONS_PUBLICATION_COUNT},
+    {PRECONDITIONS_MAPPED, &PRECONDITIONS_MAPPED_COUNT},
     {PRECONDITIONS_SLOT, &PRECONDITIONS_SLOT_COUNT},
     {PRECONDITIONS_LOCK, &PRECONDITIONS_LOCK_COUNT},
 };
@@ -33,7 +34,9 @@ enum { SUBJECT_COUNT = sizeof(SUBJECTS) / sizeof(SUBJECTS[0]) };
 
 static bool applies(const Precondition *entry, const PipelineConfig *pipeline)
 {
-    return entry->applies & (pipeline->capture == CAPTURE_WAL ? FOR_WAL : FOR_POLL);
+    return entry->applies & (pipeline->capture == CAPTURE_TABLES ? FOR_TABLES
+                             : pipeline->capture == CAPTURE_WAL  ? FOR_WAL
+                                                                 : FOR_POLL);
 }
 
 /* The query. */
@@ -72,6 +75,9 @@ void precondition_add_query(const PipelineConfig *pipeline, const OutboxTable *t
                 text_printf(sql, ", %s", entry->columns);
             }
         }
+    }
+    if (pipeline->capture == CAPTURE_TABLES) {
+        text_add(sql, ", mapped.identity, mapped.pending");
     }
     if (pipeline->capture == CAPTURE_WAL) {
         /* An entry can be open only while the transaction that changes it is seen as running. */
@@ -113,9 +119,10 @@ static void add_fault(PreconditionLook *look, const Precondition *entry, const S
     bool later = (entry->applies & LATER) != 0 && reader == PRECONDITION_RUNNING;
     memset(fault, 0, sizeof(*fault));
     fault->column = say->column;
-    fault->warning = entry->warning || later;
+    bool alone = (entry->applies & OTHERS_GO_ON) != 0 && (reader & PRECONDITION_RUNNING) != 0;
+    fault->warning = entry->warning || later || alone;
     fault->first = entry->applies & FIRST;
-    fault->alarm = entry->applies & ALARMS;
+    fault->alarm = (entry->applies & ALARMS) != 0 || (alone && !entry->warning);
     error_set_as(&fault->error, say->heals ? ERROR_RETRY : ERROR_FATAL, EXIT_POSTGRES, entry->code,
                  "%s", text_string(&say->message));
     error_hint(&fault->error, "%s", text_string(&say->remedy));
@@ -164,7 +171,7 @@ void precondition_read(const OutboxTable *table, const PGresult *result, int row
                                                             : pipeline->outbox.table;
     read_names(&facts, ret_look);
     ret_look->pending = facts_say(&facts, "pending");
-    ret_look->absent = columns_absent(&facts);
+    ret_look->absent = pipeline->capture != CAPTURE_TABLES ? columns_absent(&facts) : 0;
     /* What a standby shows, which a DSN of several hosts may lead to, is not what is published. */
     ret_look->taken = reader != PRECONDITION_RUNNING || !facts_say(&facts, "in_recovery");
     for (size_t i = 0; ret_look->taken && i < SUBJECT_COUNT; i++) {

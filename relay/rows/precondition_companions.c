@@ -48,7 +48,7 @@ static bool companions_are_strange(const Facts *facts, Saying *say)
 }
 
 const Precondition PRECONDITIONS_COMPANIONS[] = {
-    {CODE_COMPANION_FOREIGN, FOR_BOTH | BY_ALL | REPEATS | FIRST, true, STRANGERS,
+    {CODE_COMPANION_FOREIGN, FOR_ALL | BY_ALL | REPEATS | FIRST, true, STRANGERS,
      companions_are_strange},
 };
 const size_t PRECONDITIONS_COMPANIONS_COUNT =

@@ -11,6 +11,10 @@
  *   shut         a schema that the role may not use
  *   s            the slot
  *   stranger     who has the publisher's lock, or waits for it, and is no relay
+ *   mapped       the mapped tables
+ *
+ * Of these col, pub and sq are of the outbox alone, b and entry of the log alone, mapped of tables
+ * alone.
  *
  * Planning is most of what a look costs: of a session's first some 80 %, and there are two of those
  * whenever a relay starts. So a schema's name is written by regnamespace instead of a join, and
@@ -75,9 +79,10 @@ static char *covers(const char *publication, int version)
  * would stop the application's, too. */
 static char *changes(const PipelineConfig *pipeline)
 {
-    bool marks = pipeline->outbox.on_publish == ON_PUBLISH_MARK;
-    bool deletes = pipeline->outbox.on_publish == ON_PUBLISH_DELETE ||
-                   pipeline->outbox.retain_ms != DURATION_FOREVER;
+    bool tables = pipeline->capture == CAPTURE_TABLES; /* it is asked of each, not of this one */
+    bool marks = !tables && pipeline->outbox.on_publish == ON_PUBLISH_MARK;
+    bool deletes = !tables && (pipeline->outbox.on_publish == ON_PUBLISH_DELETE ||
+                               pipeline->outbox.retain_ms != DURATION_FOREVER);
     AUTO_TEXT own =
         ident_literal(pipeline->wal.publication != NULL ? pipeline->wal.publication : "");
     const char *ours = pipeline->capture == CAPTURE_WAL ? "q.pubupdate OR q.pubdelete" : "false";
@@ -240,7 +245,7 @@ static void add_slot(const PipelineConfig *pipeline, Text *sql)
 /* A schema of one of these tables that the role may not use. */
 static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
 {
-    bool wal = pipeline->capture == CAPTURE_WAL;
+    bool log = pipeline->capture != CAPTURE_POLL;
     bool letters = pipeline->on_poison == ON_POISON_DEAD_LETTER ||
                    pipeline->route.on_unrouted == ON_UNROUTED_DEAD_LETTER ||
                    pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER ||
@@ -254,7 +259,7 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
                          "  WHERE NOT " PG
                          "has_schema_privilege(w.oid, 'USAGE') ORDER BY w.i LIMIT 1)"
                          " shut ON true",
-                wal ? ", (2, p.nsp)" : ", (2, u.nsp)", letters ? ", (3, d.nsp)" : "");
+                log ? ", (2, p.nsp)" : ", (2, u.nsp)", letters ? ", (3, d.nsp)" : "");
 }
 
 /* PUBLISHER_LOCK_CLASS, and as of pg_locks for two keys. */
@@ -280,11 +285,13 @@ static void add_stranger(const char *right, const char *name, Text *sql)
 
 /* All who hold the lock or wait for it, looked for once. pg_stat_get_activity is what
  * pg_stat_activity stands on, of one process: the view would join two catalogs more. */
-static void add_strangers(Text *sql)
+static void add_strangers(const PipelineConfig *pipeline, Text *sql)
 {
     text_add(sql, " LEFT JOIN LATERAL (SELECT ");
-    add_stranger(MARKS, "no_marker, ", sql);
-    add_stranger(DELETES, "no_deleter, ", sql);
+    if (pipeline->capture != CAPTURE_TABLES) { /* which neither marks nor deletes */
+        add_stranger(MARKS, "no_marker, ", sql);
+        add_stranger(DELETES, "no_deleter, ", sql);
+    }
     add_stranger(KEEPS, "no_keeper", sql);
     text_add(sql, " FROM " PG "pg_locks l CROSS JOIN LATERAL " PG "pg_stat_get_activity(l.pid) a"
                   " WHERE l.locktype = 'advisory' AND l.classid::bigint = " LOCK_CLASS
@@ -305,8 +312,12 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
         add_publication(pipeline, server_version, sql);
     }
     add_tree(pipeline, server_version, sql);
-    add_columns(pipeline, sql);
+    if (pipeline->capture == CAPTURE_TABLES) {
+        precondition_add_mapped(pipeline, server_version, sql);
+    } else {
+        add_columns(pipeline, sql);
+    }
     add_closed_schema(pipeline, sql);
     add_slot(pipeline, sql);
-    add_strangers(sql);
+    add_strangers(pipeline, sql);
 }

@@ -15,7 +15,10 @@ enum {
 enum {
     FOR_POLL = 1 << 8,
     FOR_WAL = 1 << 9,
+    FOR_TABLES = 1 << 15,
     FOR_BOTH = FOR_POLL | FOR_WAL,
+    FOR_LOG = FOR_WAL | FOR_TABLES,
+    FOR_ALL = FOR_BOTH | FOR_TABLES,
     BY_ALL = PRECONDITION_START | PRECONDITION_RUNNING | PRECONDITION_CHECK,
     BY_START = PRECONDITION_START,
     BY_CHECK = PRECONDITION_CHECK,
@@ -24,6 +27,8 @@ enum {
     FIRST = 1 << 12,   /* a warning that is said before the first event */
     LATER = 1 << 13,   /* while the relay runs it is a warning: only an event that needs it waits */
     ALARMS = 1 << 14,  /* a warning that makes the relay not ready */
+    /* Of one mapped table: once the relay runs, a warning and an alarm, as the others go on. */
+    OTHERS_GO_ON = 1 << 16,
 };
 
 typedef struct Facts {
@@ -69,6 +74,8 @@ extern const Precondition PRECONDITIONS_PATH[];
 extern const size_t PRECONDITIONS_PATH_COUNT;
 extern const Precondition PRECONDITIONS_PUBLICATION[];
 extern const size_t PRECONDITIONS_PUBLICATION_COUNT;
+extern const Precondition PRECONDITIONS_MAPPED[];
+extern const size_t PRECONDITIONS_MAPPED_COUNT;
 extern const Precondition PRECONDITIONS_SLOT[];
 extern const size_t PRECONDITIONS_SLOT_COUNT;
 extern const Precondition PRECONDITIONS_LOCK[];
@@ -99,6 +106,13 @@ uint32_t columns_absent(const Facts *facts);
  * relay_has: column of the answer that says so. */
 void remedy_add_grant(const Facts *facts, const char *relay_has, const char *right,
                       const char *object, bool ours, Text *remedy);
+
+/** The publication does not exist, with what creates it; false: it does, or the relay creates it.
+ */
+bool publication_is_not_there(const Facts *facts, const char *create, Saying *say);
+
+/** precondition_mapped_from.c: appends a join, what is asked of the mapped tables as "mapped". */
+void precondition_add_mapped(const PipelineConfig *pipeline, int server_version, Text *sql);
 
 /** precondition_from.c: the FROM clause that the columns of all entries stand on. */
 void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *table,

@@ -12,9 +12,10 @@ enum { GRANTED, PID, ROLE, APPLICATION, FIELDS };
 static bool lock_is_held_by_stranger(const Facts *facts, Saying *say)
 {
     const PipelineConfig *pipeline = facts->pipeline;
-    const char *column = pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "lock_no_deleter"
-                         : pipeline->outbox.on_publish == ON_PUBLISH_KEEP ? "lock_no_keeper"
-                                                                          : "lock_no_marker";
+    const char *column = pipeline->capture == CAPTURE_TABLES                ? "lock_no_keeper"
+                         : pipeline->outbox.on_publish == ON_PUBLISH_DELETE ? "lock_no_deleter"
+                         : pipeline->outbox.on_publish == ON_PUBLISH_KEEP   ? "lock_no_keeper"
+                                                                            : "lock_no_marker";
     AUTO_TEXT all = x_strdup(facts_value(facts, column));
     char *rest = all;
     char *fields[FIELDS] = {0};
@@ -47,5 +48,7 @@ const Precondition PRECONDITIONS_LOCK[] = {
      "stranger.no_marker AS lock_no_marker, stranger.no_deleter AS lock_no_deleter,"
      " stranger.no_keeper AS lock_no_keeper",
      lock_is_held_by_stranger},
+    {CODE_LOCK_HELD_BY_STRANGER, FOR_TABLES | PRECONDITION_RUNNING | PRECONDITION_CHECK | ALARMS,
+     true, "stranger.no_keeper AS lock_no_keeper", lock_is_held_by_stranger},
 };
 const size_t PRECONDITIONS_LOCK_COUNT = sizeof(PRECONDITIONS_LOCK) / sizeof(Precondition);

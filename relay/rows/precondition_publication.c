@@ -12,13 +12,11 @@ static bool publication_is_there(const Facts *facts)
     return *facts_value(facts, "publication_oid") != '\0';
 }
 
-static bool publication_is_missing(const Facts *facts, Saying *say)
+bool publication_is_not_there(const Facts *facts, const char *create, Saying *say)
 {
     const PipelineConfig *pipeline = facts->pipeline;
-    AUTO_TEXT name = ident_quote(pipeline->wal.publication);
-    AUTO_TEXT create = x_format(
-        "CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert'%s);", name, facts->table,
-        *facts_value(facts, "kind") == 'p' ? ", publish_via_partition_root = true" : "");
+    const char *what =
+        pipeline->capture == CAPTURE_TABLES ? "changes that are made" : "events that are inserted";
     bool told = PQfnumber(facts->result, "publication_oid") >= 0;
     bool missing = told && !publication_is_there(facts);
     bool has_slot = *facts_value(facts, "slot_name") != '\0';
@@ -35,9 +33,9 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
     }
     if (running) {
         text_printf(&say->message,
-                    "publication \"%s\" was dropped: events that are inserted until it exists "
-                    "again are not in the stream",
-                    pipeline->wal.publication);
+                    "publication \"%s\" was dropped: %s until it exists again are not in the "
+                    "stream",
+                    pipeline->wal.publication, what);
         text_add(&say->remedy, create);
         return missing;
     }
@@ -46,6 +44,15 @@ static bool publication_is_missing(const Facts *facts, Saying *say)
                 pipeline->wal.publication);
     text_printf(&say->remedy, "an administrator runs: %s", create);
     return missing && !facts_say(facts, "may_create");
+}
+
+static bool publication_is_missing(const Facts *facts, Saying *say)
+{
+    AUTO_TEXT name = ident_quote(facts->pipeline->wal.publication);
+    AUTO_TEXT create = x_format(
+        "CREATE PUBLICATION %s FOR TABLE %s WITH (publish = 'insert'%s);", name, facts->table,
+        *facts_value(facts, "kind") == 'p' ? ", publish_via_partition_root = true" : "");
+    return publication_is_not_there(facts, create, say);
 }
 
 static bool table_is_not_published(const Facts *facts, Saying *say)

@@ -111,8 +111,8 @@ static const char *letters_are_needed_by(const PipelineConfig *pipeline)
                ? "on_unrouted = \"dead_letter\""
            : pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER
                ? "on_missing_topic = \"dead_letter\""
-           : pipeline->wal.messages ? "messages = true"
-                                    : NULL;
+           : pipeline->capture != CAPTURE_TABLES && pipeline->wal.messages ? "messages = true"
+                                                                           : NULL;
 }
 
 static bool letters_have_no_table(const Facts *facts, Saying *say)
@@ -158,7 +158,8 @@ static bool letters_are_hidden(const Facts *facts, Saying *say)
 static bool position_has_no_table(const Facts *facts, Saying *say)
 {
     text_add(&say->message, "table outbox.position does not exist");
-    text_add(&say->remedy, "outboxd migrate --capture wal");
+    text_printf(&say->remedy, "outboxd migrate%s",
+                facts->pipeline->capture == CAPTURE_WAL ? " --capture wal" : "");
     bool told = PQfnumber(facts->result, "position") >= 0;
     return told && *facts_value(facts, "position") == '\0';
 }
@@ -244,7 +245,7 @@ static bool pauses_are_unreadable(const Facts *facts, Saying *say)
     " AND " COMPANION_IS_OUR_MIGRATION("g") ")"
 
 const Precondition PRECONDITIONS_RIGHTS[] = {
-    {CODE_RIGHT_USAGE, FOR_BOTH | BY_ALL, false,
+    {CODE_RIGHT_USAGE, FOR_ALL | BY_ALL, false,
      "relay.oid IS NOT NULL AND pg_catalog.pg_has_role(relay.oid, 'USAGE') AS relay_used,"
      " relay.oid IS NOT NULL AND pg_catalog.pg_has_role(relay.oid, 'MEMBER') AS "
      "relay_member, " IS_OURS(
@@ -263,18 +264,18 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
      TABLE_RIGHT("c", "DELETE") " AS deletes, " RELAY_TABLE_RIGHT("c",
                                                                   "DELETE") " AS relay_deletes",
      rows_cannot_be_deleted},
-    {CODE_NO_DEAD_LETTER_TABLE, FOR_BOTH | BY_ALL | LATER, false, NULL, letters_have_no_table},
-    {CODE_RIGHT_INSERT, FOR_BOTH | BY_ALL | LATER, false,
+    {CODE_NO_DEAD_LETTER_TABLE, FOR_ALL | BY_ALL | LATER, false, NULL, letters_have_no_table},
+    {CODE_RIGHT_INSERT, FOR_ALL | BY_ALL | LATER, false,
      TABLE_RIGHT("d", "INSERT") " AS sets_aside, " RELAY_TABLE_RIGHT(
          "d", "INSERT") " AS relay_sets_aside",
      letters_cannot_be_written},
-    {CODE_DEAD_LETTER_SECURITY, FOR_BOTH | BY_ALL | LATER, false,
+    {CODE_DEAD_LETTER_SECURITY, FOR_ALL | BY_ALL | LATER, false,
      "pg_catalog.row_security_active(d.oid) AS letters_hidden, (SELECT k.relforcerowsecurity AND"
      " pg_catalog.pg_has_role(k.relowner, 'USAGE') FROM pg_catalog.pg_class k WHERE k.oid = d.oid)"
      " AS letters_forced",
      letters_are_hidden},
-    {CODE_NO_POSITION_TABLE, FOR_WAL | BY_ALL, false, NULL, position_has_no_table},
-    {CODE_RIGHT_POSITION, FOR_WAL | BY_ALL, false,
+    {CODE_NO_POSITION_TABLE, FOR_LOG | BY_ALL, false, NULL, position_has_no_table},
+    {CODE_RIGHT_POSITION, FOR_LOG | BY_ALL, false,
      THREE_RIGHTS(TABLE_RIGHT, "p") " AS positions, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
                                                                    "p") " AS relay_positions",
      position_is_closed},
@@ -294,7 +295,7 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
      " f.proname = 'pg_logical_emit_message' AND f.pronamespace = 'pg_catalog'::regnamespace"
      " AND a.privilege_type = 'EXECUTE') AS messages_open",
      messages_are_open},
-    {CODE_RIGHT_PAUSE, FOR_BOTH | BY_ALL, true,
+    {CODE_RIGHT_PAUSE, FOR_ALL | BY_ALL, true,
      "z.sql AS pause, " TABLE_RIGHT("z", "SELECT") " AS pauses, " RELAY_TABLE_RIGHT(
          "z", "SELECT") " AS relay_pauses",
      pauses_are_unreadable},

@@ -60,9 +60,9 @@ static bool slot_is_left_over(const Facts *facts, Saying *say)
     " s.database = pg_catalog.current_database() AS slot_here"
 
 const Precondition PRECONDITIONS_SLOT[] = {
-    {CODE_SLOT_FOREIGN, FOR_WAL | BY_ALL, false,
+    {CODE_SLOT_FOREIGN, FOR_LOG | BY_ALL, false,
      SLOT_FACTS ", pg_catalog.to_jsonb(s) ->> 'two_phase' AS two_phase", slot_is_foreign},
-    {CODE_NO_SLOT_FREE, FOR_WAL | BY_START | BY_CHECK, false,
+    {CODE_NO_SLOT_FREE, FOR_LOG | BY_START | BY_CHECK, false,
      "pg_catalog.current_setting('max_replication_slots') AS slot_places,"
      " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots) >="
      " pg_catalog.current_setting('max_replication_slots')::integer AS slots_full",

@@ -19,16 +19,16 @@ static bool server_is_standby(const Facts *facts, Saying *say)
 static bool wal_level_is_low(const Facts *facts, Saying *say)
 {
     const char *level = facts_value(facts, "wal_level");
-    text_printf(&say->message, "wal_level is not logical but %s, and capture = \"wal\" needs it",
-                level);
+    text_printf(&say->message, "wal_level is not logical but %s, and capture = \"%s\" needs it",
+                level, facts->pipeline->capture == CAPTURE_WAL ? "wal" : "tables");
     text_add(&say->remedy, "ALTER SYSTEM SET wal_level = 'logical'; then restart PostgreSQL");
     return *level != '\0' && strcmp(level, "logical") != 0;
 }
 
 const Precondition PRECONDITIONS_SERVER[] = {
-    {CODE_POSTGRES_READ_ONLY, FOR_BOTH | BY_START | ENDS, false,
+    {CODE_POSTGRES_READ_ONLY, FOR_ALL | BY_START | ENDS, false,
      "pg_catalog.pg_is_in_recovery() AS in_recovery", server_is_standby},
-    {CODE_WAL_LEVEL, FOR_WAL | BY_ALL, false,
+    {CODE_WAL_LEVEL, FOR_LOG | BY_ALL, false,
      "pg_catalog.current_setting('wal_level') AS wal_level", wal_level_is_low},
 };
 const size_t PRECONDITIONS_SERVER_COUNT = sizeof(PRECONDITIONS_SERVER) / sizeof(Precondition);
@@ -39,9 +39,14 @@ static bool table_is_missing(const Facts *facts, Saying *say)
 {
     text_printf(&say->message, "table %s does not exist in database \"%s\"",
                 facts->pipeline->outbox.table, facts_value(facts, "database"));
-    text_printf(&say->remedy,
-                "create the outbox: outboxd migrate%s; or name your own table in pipelines.table",
-                facts->pipeline->capture == CAPTURE_WAL ? " --capture wal" : "");
+    if (facts->pipeline->capture == CAPTURE_TABLES) {
+        text_add(&say->remedy, "outboxd migrate");
+    } else {
+        text_printf(
+            &say->remedy,
+            "create the outbox: outboxd migrate%s; or name your own table in pipelines.table",
+            facts->pipeline->capture == CAPTURE_WAL ? " --capture wal" : "");
+    }
     return *facts_value(facts, "table_oid") == '\0';
 }
 
@@ -99,6 +104,21 @@ static bool rows_are_hidden(const Facts *facts, Saying *say)
     return *tables != '\0';
 }
 
+/* A position that is hidden is one that is not there, and a pause that is hidden has no effect. */
+static bool own_rows_are_hidden(const Facts *facts, Saying *say)
+{
+    const char *tables = facts_value(facts, "own_hidden_in");
+    text_printf(&say->message,
+                "row-level security hides rows of %s from role %s, or may do so when a policy "
+                "changes: the relay would not find its position, or a pause",
+                tables, facts->role);
+    if (!facts_say(facts, "forced")) { /* else the role is the owner */
+        text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
+    }
+    text_add(&say->remedy, facts_value(facts, "own_unhide"));
+    return *tables != '\0';
+}
+
 /* Rules: what is done instead of our statements, or besides. */
 
 /* A mark that stores a position with it is one statement, which counts what it hit and may not be
@@ -142,28 +162,31 @@ static bool rules_take_marks(const Facts *facts, Saying *say)
 /* Ours beside it, too: a mark that waits for a position that is hidden waits for ever. That of the
  * dead letters is no matter of all rows: precondition_rights.c. */
 #define HIDES(alias) "(" alias ".oid, " alias ".sql, pg_catalog.row_security_active(" alias ".oid))"
-#define HIDDEN                                                                                     \
-    "(VALUES " HIDES("c") ", " HIDES("p") ", " HIDES("u") ", " HIDES("z") ") AS h(oid, name, "     \
-                                                                          "hides)"
+#define HIDDEN(tables, prefix)                                                                     \
+    "(SELECT pg_catalog.string_agg(h.name, ', ') FROM (VALUES " tables                             \
+    ") AS h(oid, name, hides) WHERE h.hides) AS " prefix "hidden_in,"                              \
+    " (SELECT pg_catalog.string_agg('ALTER TABLE ' || h.name || CASE WHEN"                         \
+    "  k.relforcerowsecurity AND pg_catalog.pg_has_role(k.relowner, 'USAGE')"                      \
+    "  THEN ' NO FORCE' ELSE ' DISABLE' END || ' ROW LEVEL SECURITY;', ' ') FROM (VALUES " tables  \
+    ") AS h(oid, name, hides) JOIN pg_catalog.pg_class k ON k.oid = h.oid WHERE h.hides) "         \
+    "AS " prefix                                                                                   \
+    "unhide, c.relforcerowsecurity AND pg_catalog.pg_has_role(c.relowner, 'USAGE') AS"             \
+    " forced"
 
 const Precondition PRECONDITIONS_TABLE[] = {
-    {CODE_POSTGRES_NO_TABLE, FOR_BOTH | BY_ALL | ENDS, false,
+    {CODE_POSTGRES_NO_TABLE, FOR_ALL | BY_ALL | ENDS, false,
      "c.oid AS table_oid, pg_catalog.current_database() AS database, c.relname AS table_name,"
      " c.nspname AS table_schema, d.sql AS dead_letter, p.sql AS position, u.sql AS publisher",
      table_is_missing},
     {CODE_TABLE_KIND, FOR_BOTH | BY_ALL | ENDS, false, "c.relkind AS kind", table_is_of_other_kind},
-    {CODE_TABLE_UNLOGGED, FOR_BOTH | BY_ALL, false, "tree.unlogged, tree.set_logged",
+    {CODE_TABLE_UNLOGGED, FOR_ALL | BY_ALL, false, "tree.unlogged, tree.set_logged",
      table_is_unlogged},
     {CODE_TABLE_FOREIGN_PART, FOR_BOTH | BY_ALL, false, "tree.foreigners, tree.detach_foreigners",
      table_has_foreign_parts},
     {CODE_ROW_SECURITY, FOR_BOTH | BY_ALL, false,
-     "(SELECT pg_catalog.string_agg(h.name, ', ') FROM " HIDDEN " WHERE h.hides) AS hidden_in,"
-     " (SELECT pg_catalog.string_agg('ALTER TABLE ' || h.name || CASE WHEN"
-     "  k.relforcerowsecurity AND pg_catalog.pg_has_role(k.relowner, 'USAGE')"
-     "  THEN ' NO FORCE' ELSE ' DISABLE' END || ' ROW LEVEL SECURITY;', ' ') FROM " HIDDEN
-     "  JOIN pg_catalog.pg_class k ON k.oid = h.oid WHERE h.hides) AS unhide,"
-     " c.relforcerowsecurity AND pg_catalog.pg_has_role(c.relowner, 'USAGE') AS forced",
-     rows_are_hidden},
+     HIDDEN(HIDES("c") ", " HIDES("p") ", " HIDES("u") ", " HIDES("z"), ""), rows_are_hidden},
+    {CODE_ROW_SECURITY, FOR_TABLES | BY_ALL, false, HIDDEN(HIDES("p") ", " HIDES("z"), "own_"),
+     own_rows_are_hidden},
     {CODE_TABLE_RULE, FOR_BOTH | BY_ALL | REPEATS, false, RULES, rules_take_marks},
 };
 const size_t PRECONDITIONS_TABLE_COUNT = sizeof(PRECONDITIONS_TABLE) / sizeof(Precondition);

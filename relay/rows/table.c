@@ -392,7 +392,7 @@ Status table_new(const PipelineConfig *config, OutboxTable **ret_table, Error *e
 {
     AUTO(OutboxTable, table_free) table = x_calloc(1, sizeof(*table));
     table->config = config;
-    table->schema = schema_of_outbox(config);
+    table->schema = schema_of_pipeline(config);
     table->extra_count = config->outbox.header_columns.count;
     if (ident_quote_table(config->outbox.table, &table->name, err) != OK) {
         return FAILED;

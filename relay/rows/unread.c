@@ -18,7 +18,7 @@ void unread_add_query(const Config *config, const char *position_table, Text *sq
                 position_table);
     for (size_t i = 0; i < config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &config->pipelines[i];
-        if (pipeline->capture == CAPTURE_WAL) {
+        if (pipeline_reads_log(pipeline)) {
             AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
             text_printf(sql, " AND o.slot <> %s", slot);
         }

@@ -154,7 +154,7 @@ static void add_server_query(const Watch *w, Text *sql)
     bool statistics = PQserverVersion(pg_conn_raw(w->conn)) >= POSTGRES_SLOT_STATS;
     size_t slots = 0;
     for (size_t i = 0; i < w->count; i++) {
-        if (w->pipelines[i].config->capture == CAPTURE_WAL) {
+        if (pipeline_reads_log(w->pipelines[i].config)) {
             AUTO_TEXT slot = ident_literal(w->pipelines[i].config->wal.slot);
             text_printf(sql, "%s(%zu, %s)", slots++ > 0 ? ", " : "; WITH p(i, slot) AS (VALUES ", i,
                         slot);

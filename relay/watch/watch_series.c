@@ -31,7 +31,7 @@ WatchSeries *watch_series_new(Metrics *m, const PipelineConfig *config)
     WatchSeries *series = x_calloc(1, sizeof(*series));
     const char *name = config->name;
     const char *slot = config->wal.slot;
-    series->of_slot = config->capture == CAPTURE_WAL;
+    series->of_slot = pipeline_reads_log(config);
 #define GAUGE(name_, help) metrics_gauge(m, "outboxd_" name_, help, "pipeline", name, NULL)
 #define SLOT_GAUGE(name_, help)                                                                    \
     metrics_gauge(m, "outboxd_slot_" name_, help, "pipeline", name, "slot", slot, NULL)

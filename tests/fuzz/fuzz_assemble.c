@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "cdc/assemble.h"
+#include "cdc/outbox_reader.h"
 #include "check.h"
 #include "flow/refusal.h"
 #include "stub/given.h"
@@ -48,8 +48,10 @@ static void stream_begin(Stream *stream, uint8_t how)
                                     .tree = &stream->tree,
                                     .schema = x_strdup("outbox"),
                                     .name = x_strdup("event")};
-    stream->assembler = (Assembler){
-        .pipeline = &stream->pipeline, .relations = &stream->relations, .known = &stream->known};
+    stream->assembler = (Assembler){.pipeline = &stream->pipeline,
+                                    .reads = &OUTBOX_READER,
+                                    .relations = &stream->relations,
+                                    .known = &stream->known};
     assembler_restart(&stream->assembler, 0, 1);
 }
 

@@ -50,10 +50,12 @@ SECTIONS = (
     ("Monitoring", r"monitor\.", "In the group `monitor`."),
     ("Log", r"log\.", "In the group `log`."),
     ("Routes", r"pipelines\.routes\.", "In each group of the list `routes` of a pipeline. See [map events to topics](map.md)."),
+    ("Mappings", r"pipelines\.mappings\.", "In each group of the list `mappings` of a pipeline with `capture = \"tables\"`. See [tables](tables.md)."),
     ("Columns", r"pipelines\.columns\.", "In the group `columns` of a pipeline. See [adopt a table](adopt.md)."),
     ("Pipelines", r"pipelines\.", "In each group of the list `pipelines`."),
 )
-ORDER = ("Program", "Database", "Kafka", "Monitoring", "Log", "Pipelines", "Routes", "Columns")
+TABLES = ("Tables", "In each group of the list `pipelines` with `capture = \"tables\"`; refused with the other captures. See [tables](tables.md).")
+ORDER = ("Program", "Database", "Kafka", "Monitoring", "Log", "Pipelines", "Routes", "Columns", "Tables", "Mappings")
 DURATIONS = ((86400000, "d"), (3600000, "h"), (60000, "min"), (1000, "s"), (1, "ms"))
 SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, ""))
 
@@ -70,6 +72,8 @@ def quantity(value, unit):
 
 def values_of(option):
     """What an option takes."""
+    if option["type"] == "letters":
+        return f'letters of `"{"".join(option["values"])}"`'
     if "values" in option:
         return ", ".join(f'`"{value}"`' for value in option["values"])
     if option["type"] == "boolean":
@@ -90,7 +94,7 @@ def default_of(option):
 
 
 def row(option):
-    name = re.sub(r"^(database|kafka|monitor|log|pipelines(\.routes|\.columns)?)\.", "", option["path"])
+    name = re.sub(r"^(database|kafka|monitor|log|pipelines(\.routes|\.columns|\.mappings)?)\.", "", option["path"])
     variable = f" Environment: `{option['environment']}`." if "environment" in option else ""
     text = re.sub(r"\s+", " ", option["help"]).replace("|", "\\|").replace("<", "&lt;")
     return f"| `{name}` | {values_of(option)} | {default_of(option)} | {option['reload']} | {text}{variable} |"
@@ -102,11 +106,11 @@ def markdown(binary):
     for option in options:
         if option["path"] == "pipelines":
             continue
-        title = next(title for title, pattern, _ in SECTIONS if re.match(pattern, option["path"]))
+        title = TABLES[0] if "capture" in option else next(title for title, pattern, _ in SECTIONS if re.match(pattern, option["path"]))
         rooms.setdefault(title, []).append(row(option))
     out = [HEAD]
     for title in ORDER:
-        about = next(text for name, _, text in SECTIONS if name == title)
+        about = TABLES[1] if title == TABLES[0] else next(text for name, _, text in SECTIONS if name == title)
         out += [f"## {title}", "", about, "", "| option | values | default | reload | meaning |", "|---|---|---|---|---|", *rooms[title], ""]
     return "\n".join(out).rstrip("\n") + "\n", len(options)
 

@@ -11,6 +11,7 @@ Test(reason, an_error_code_becomes_one_of_a_small_set)
     cr_assert_str_eq(reason_name(reason_of(CODE_KAFKA_TOPIC_DENIED)), "denied");
     cr_assert_str_eq(reason_name(reason_of(CODE_KAFKA_TOPIC_UNKNOWN)), "topic_unknown");
     cr_assert_str_eq(reason_name(reason_of(CODE_MESSAGE_MALFORMED)), "malformed");
+    cr_assert_str_eq(reason_name(reason_of(CODE_CHANGE_UNREADABLE)), "malformed");
     cr_assert_str_eq(reason_name(reason_of(CODE_READY)), "other");
     cr_assert_str_eq(reason_name(reason_of(CODE_NONE)), "other");
 }

@@ -25,8 +25,10 @@ static void begin(void)
                                  .tree = &feed.tree,
                                  .schema = x_strdup("outbox"),
                                  .name = x_strdup("event")};
-    feed.assembler =
-        (Assembler){.pipeline = &feed.pipeline, .relations = &feed.relations, .known = &feed.known};
+    feed.assembler = (Assembler){.pipeline = &feed.pipeline,
+                                 .reads = &OUTBOX_READER,
+                                 .relations = &feed.relations,
+                                 .known = &feed.known};
     assembler_restart(&feed.assembler, 0x1000, 1);
 }
 

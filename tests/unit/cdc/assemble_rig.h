@@ -4,7 +4,7 @@
 
 #include <criterion/criterion.h>
 
-#include "cdc/assemble.h"
+#include "cdc/outbox_reader.h"
 #include "stub/given.h"
 #include "stub/pgoutput_build.h"
 

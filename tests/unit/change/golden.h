@@ -15,7 +15,8 @@ typedef struct GoldenRecord {
 
 typedef struct GoldenRecords {
     ChangeModes modes;
-    bool transactions; /* told of */
+    const MappingConfig *mapping; /* golden_mapping.c; NULL: none */
+    bool transactions;            /* told of */
     char *prefix;
     char *run;
     VEC(GoldenRecord) records;

@@ -30,8 +30,15 @@ static void begin(void)
     know(25, "text", 0);
     know(1007, "_int4", 23);
     know(1009, "_text", 25);
+    know(1082, "date", 0);
+    know(1114, "timestamp", 0);
+    know(1115, "_timestamp", 1114);
+    know(1182, "_date", 1082);
+    know(1184, "timestamptz", 0);
+    know(1185, "_timestamptz", 1184);
     know(1700, "numeric", 0);
     know(90000, "hstore", 0);
+    know(90001, "geometry", 0);
 }
 
 static void end(void)
@@ -164,6 +171,31 @@ Test(change_value, arrays_and_hstores_are_closed)
     expect_refused(90000, -1, "\"a\"=>b");
     expect_refused(90000, -1, "\"a\"=>\"b\",");
     expect_refused(90000, -1, "\"a\"=>\"b\" \"c\"=>\"d\"");
+}
+
+Test(change_value, a_geometry_is_ewkb_in_either_byte_order)
+{
+    expect_written(90001, -1, "0101000020E6100000000000000000F03F0000000000000040",
+                   "{\"wkb\":\"AQEAACDmEAAAAAAAAAAA8D8AAAAAAAAAQA==\",\"srid\":4326}");
+    expect_written(90001, -1, "0020000001000010E63FF00000000000004000000000000000",
+                   "{\"wkb\":\"ACAAAAEAABDmP/AAAAAAAABAAAAAAAAAAA==\",\"srid\":4326}");
+    expect_written(90001, -1, "010700000000000000", "{\"wkb\":\"AQcAAAAAAAAA\",\"srid\":null}");
+    expect_refused(90001, -1, "0107000000000000");
+    expect_refused(90001, -1, "01070000000000000");
+    expect_refused(90001, -1, "01070000000000000x");
+    expect_refused(90001, -1, "");
+}
+
+/* In arrays Debezium makes other dates of them. */
+Test(change_value, years_before_christ_are_the_same_in_arrays)
+{
+    expect_written(1082, -1, "0001-12-31 BC", "-719163");
+    expect_written(1182, -1, "{\"0001-12-31 BC\",2020-01-01}", "[-719163,18262]");
+    expect_written(1114, -1, "0001-12-31 23:00:00 BC", "-62135600400000000");
+    expect_written(1115, -1, "{\"0001-12-31 23:00:00 BC\"}", "[-62135600400000000]");
+    expect_written(1184, -1, "0044-03-15 10:00:00+00 BC", "\"-0043-03-15T10:00:00.000000Z\"");
+    expect_written(1185, -1, "{\"0044-03-15 10:00:00+00 BC\"}",
+                   "[\"-0043-03-15T10:00:00.000000Z\"]");
 }
 
 Test(change_value, floats_have_the_layout_of_java)

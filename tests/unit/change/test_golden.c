@@ -135,6 +135,7 @@ static void expect_equal(const char *name, const char *subject)
         if (made->value != NULL) {
             golden_mask(made->value);
         }
+        correct(subject, made->key, &record->key);
         correct(subject, made->value, &record->value);
         expect_text(name, record, "headers", record->headers, made->headers);
         expect_text(name, record, "key", record->key, made->key);

@@ -83,6 +83,33 @@ Test(change, routes_count_one_by_one)
                     CHANGE_LIVE, "pipelines.routes");
 }
 
+#define TABLES(prefix, mapping)                                                                    \
+    BASICS "pipelines: ( { name = \"a\"; capture = \"tables\"; topic_prefix = \"" prefix "\";\n"   \
+           "mappings = ( { table = \"s.t\"; " mapping " } ); } );\n"
+#define MASK(characters) "mask_columns = [ { column = \"a\"; characters = " #characters "; } ];"
+
+Test(change, of_tables_everything_starts_anew)
+{
+    static const char BEFORE[] = TABLES("p", MASK(4));
+    assert_pipeline(BEFORE, TABLES("p", MASK(4)), CHANGE_NONE, "");
+    assert_pipeline(BEFORE, TABLES("p", MASK(5)), CHANGE_RENEWS, "pipelines.mappings");
+    assert_pipeline(BEFORE, TABLES("p", ""), CHANGE_RENEWS, "pipelines.mappings");
+    assert_pipeline(BEFORE, TABLES("p", MASK(4) "operations = \"c\";"), CHANGE_RENEWS,
+                    "pipelines.mappings");
+    assert_pipeline(BEFORE, TABLES("p", MASK(4) "}, { table = \"s.u\";"), CHANGE_RENEWS,
+                    "pipelines.mappings");
+    assert_pipeline(BEFORE, TABLES("q", MASK(4)), CHANGE_RENEWS, "pipelines.topic_prefix");
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool of_tables =
+            (options[i].flags & OPTION_TABLES) != 0 ||
+            strncmp(option_scope_prefix(options[i].scope), "pipelines.mappings.", 19) == 0;
+        cr_expect(!of_tables || strcmp(option_reload(&options[i]), "pipeline") == 0, "%s",
+                  options[i].path);
+    }
+}
+
 Test(change, what_source_and_sink_are_made_by_starts_anew)
 {
     assert_pipeline(WITH(""), WITH("table = \"a.b\";"), CHANGE_RENEWS, "pipelines.table");

@@ -348,14 +348,12 @@ Test(load, numbers_out_of_range_say_the_range)
 Test(load, what_is_known_but_not_built_is_refused_by_name)
 {
     ASSERT_PROBLEMS(
-        BASICS
-        "pipelines: ( { name = \"a\"; capture = \"tables\"; delivery = \"exactly-once\";\n"
-        "  headers = \"debezium\"; preset = \"s\"; mappings = ( { table = \"x\"; } ); } );\n",
-        "main.conf:2: capture = \"tables\" is not built yet in version " OUTBOXD_VERSION,
+        BASICS "pipelines: ( { name = \"a\"; delivery = \"exactly-once\";\n"
+               "  headers = \"debezium\"; preset = \"s\"; tables = [ \"x\" ]; } );\n",
         "main.conf:2: delivery = \"exactly-once\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:3: headers = \"debezium\" is not built yet in version " OUTBOXD_VERSION,
         "main.conf:3: \"preset\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION,
-        "main.conf:3: \"mappings\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION);
+        "main.conf:3: \"tables\" in pipeline \"a\" is not built yet in version " OUTBOXD_VERSION);
 }
 
 Test(load, a_syntax_error_has_its_line_and_hides_nothing_that_is_wrong_elsewhere)

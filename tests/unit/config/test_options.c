@@ -33,12 +33,26 @@ Test(options, variables_have_the_names_of_the_contract)
         {SCOPE_CONFIG, "kafka.brokers", "OUTBOXD_KAFKA_BROKERS"},
         {SCOPE_CONFIG, "monitor.listen", "OUTBOXD_MONITOR_LISTEN"},
         {SCOPE_PIPELINE, "table", "OUTBOXD_PIPELINE_TABLE"},
+        {SCOPE_PIPELINE, "snapshot_wal_max", "OUTBOXD_PIPELINE_SNAPSHOT_WAL_MAX"},
     };
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         Text name = TEXT_EMPTY;
         cr_assert(option_environment(option_find(cases[i].scope, cases[i].path), &name));
         cr_assert_str_eq(name.data, cases[i].name);
         text_free(&name);
+    }
+}
+
+Test(options, what_stands_in_a_group_of_a_list_has_no_variable)
+{
+    static const struct {
+        OptionScope scope;
+        const char *path;
+    } cases[] = {{SCOPE_PIPELINE, "mappings"}, {SCOPE_PIPELINE, "routes"}, {SCOPE_ROUTE, "topic"},
+                 {SCOPE_MAPPING, "table"},     {SCOPE_MASK, "column"},     {SCOPE_CUT, "column"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        AUTO_BUFFER name = TEXT_EMPTY;
+        cr_assert_not(option_environment(option_find(cases[i].scope, cases[i].path), &name));
     }
 }
 
@@ -73,9 +87,13 @@ Test(options, every_default_is_a_value_that_a_user_may_write)
             continue;
         }
         bool bare = option->type == OPTION_BOOL || option->type == OPTION_INT;
-        AUTO_TEXT text =
-            x_format(BASICS "pipelines: ( { name = \"a\"; %s = %s%s%s; } );", option->path,
-                     bare ? "" : "\"", option->fallback, bare ? "" : "\"");
+        bool tables = (option->flags & OPTION_TABLES) != 0;
+        AUTO_TEXT text = x_format(
+            BASICS "pipelines: ( { name = \"a\"; %s %s = %s%s%s; } );",
+            tables
+                ? "capture = \"tables\"; topic_prefix = \"p\"; mappings = ( { table = \"s.t\"; } );"
+                : "",
+            option->path, bare ? "" : "\"", option->fallback, bare ? "" : "\"");
         assert_loads(text);
     }
 }

@@ -38,15 +38,35 @@ Test(print, the_sample_loads)
     assert_loads(printed);
 }
 
-/* Takes the // of every option away; comments that are prose keep it. */
-static char *uncommented(const char *text)
+/* The option that a line of the sample has behind its //, in that group ("" or "file."); NULL: the
+ * line is prose, or of a list. */
+static const Option *commented_option(const char *line, const char *group)
+{
+    if (strncmp(line, "//", 2) != 0 || line[2] == ' ' || line[2] == '\n') {
+        return NULL;
+    }
+    AUTO_TEXT path = x_format("%s%.*s", group, (int)strcspn(line + 2, " "), line + 2);
+    const Option *option = option_find(SCOPE_PIPELINE, path);
+    return option != NULL ? option : option_find(SCOPE_CONFIG, path);
+}
+
+/* Takes the // of every option away that is of use to the capture; comments that are prose keep it.
+ */
+static char *uncommented(const char *text, Capture capture)
 {
     Text result = TEXT_EMPTY;
+    char group[64] = "";
     while (*text != '\0') {
         size_t length = strcspn(text, "\n") + 1;
         size_t indent = strspn(text, " ");
-        bool option = strncmp(text + indent, "//", 2) == 0 && text[indent + 2] != ' ' &&
-                      text[indent + 2] != '\n';
+        const Option *found = commented_option(text + indent, group);
+        if (length > indent + 2 && text[length - 2] == ':' && text[indent] != '/') {
+            (void)snprintf(group, sizeof(group), "%.*s.", (int)(length - indent - 2),
+                           text + indent);
+        } else if (text[indent] == '}') {
+            group[0] = '\0';
+        }
+        bool option = found != NULL && option_applies(found, capture);
         text_append(&result, text, indent);
         text_append(&result, text + indent + (option ? 2 : 0), length - indent - (option ? 2 : 0));
         text += length;
@@ -57,7 +77,7 @@ static char *uncommented(const char *text)
 Test(print, the_sample_loads_with_every_option_uncommented_and_changes_no_default)
 {
     AUTO_TEXT printed = sample();
-    AUTO_TEXT all = uncommented(printed);
+    AUTO_TEXT all = uncommented(printed, CAPTURE_POLL);
     cr_assert_str_neq(printed, all);
     Loading plain;
     Loading full;
@@ -79,13 +99,60 @@ Test(print, the_sample_loads_with_every_option_uncommented_and_changes_no_defaul
             cr_assert_eq(memcmp(a, b, sizeof(int64_t)), 0, "%s", option->path);
         }
         if (option->scope == SCOPE_PIPELINE && (option->flags & OPTION_NOT_BUILT) == 0 &&
-            option->type != OPTION_GROUPS) {
+            option->type != OPTION_GROUPS && option_applies(option, CAPTURE_POLL)) {
             cr_assert_not_null(load_origin(&full.load, &full.load.config->pipelines[0], option),
                                "%s is missing", option->path);
         }
     }
     loading_end(&plain);
     loading_end(&full);
+}
+
+/* The sample as one of a pipeline of tables, with its list of mappings. */
+static char *sample_of_tables(const char *text)
+{
+    AUTO_BUFFER lists = TEXT_EMPTY;
+    bool inside = false;
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\n") + 1;
+        size_t indent = strspn(text, " ");
+        const char *rest = text + indent;
+        inside = inside || strncmp(rest, "// mappings = (", 15) == 0;
+        text_append(&lists, text, indent);
+        size_t mark = inside && strncmp(rest, "// ", 3) == 0 ? 3 : 0;
+        text_append(&lists, rest + mark, length - indent - mark);
+        inside = inside && strncmp(rest, "// );", 5) != 0;
+        text += length;
+    }
+    char *all = uncommented(lists.data, CAPTURE_TABLES);
+    static const char POLL[] = "capture = \"poll\";";
+    char *capture = strstr(all, POLL);
+    cr_assert_not_null(capture);
+    AUTO_TEXT rest = x_strdup(capture + strlen(POLL));
+    *capture = '\0';
+    AUTO_TEXT before = all;
+    return x_format("%scapture = \"tables\";%s", before, rest);
+}
+
+Test(print, the_sample_of_tables_loads_and_changes_no_default)
+{
+    AUTO_TEXT printed = sample();
+    AUTO_TEXT all = sample_of_tables(printed);
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading, all, NULL, NULL);
+    const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
+    size_t count;
+    const Option *options = options_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        cr_expect((options[i].flags & OPTION_TABLES) == 0 ||
+                      load_origin(&loading.load, pipeline, &options[i]) != NULL,
+                  "%s is missing", options[i].path);
+    }
+    cr_assert_eq(pipeline->tables.snapshot_wal_max_bytes, INT64_C(10) << 30);
+    cr_assert_eq(pipeline->tables.mapping_count, 1);
+    cr_assert_str_eq(pipeline->tables.mappings[0].topic, "${prefix}.${schema}.${table}");
+    loading_end(&loading);
 }
 
 static char *effective(const char *text, char *const *environment, const ConfigOverrides *overrides)
@@ -151,6 +218,28 @@ Test(print, effective_values_load_again_as_the_same)
         cr_assert_not_null(strstr(first, values[i]), "%s", values[i]);
         cr_assert_not_null(strstr(third, values[i]), "%s", values[i]);
     }
+}
+
+Test(print, a_pipeline_of_tables_is_shown_with_what_it_reads_and_no_salt)
+{
+    AUTO_TEXT first = effective(
+        BASICS "pipelines: ( { name = \"a\"; capture = \"tables\"; topic_prefix = \"shop\";\n"
+               "mappings = ( { table = \"public.item\"; operations = \"td\"; key = [ \"id\" ];\n"
+               "hash_columns = [ \"email\" ]; hash_salt = \"s3cret\";\n"
+               "mask_columns = [ { column = \"phone\"; characters = 4; } ]; },\n"
+               "{ table = \"s.\\\"T\\\"\"; topic = \"x.${table}\"; } ); } );\n",
+        NULL, NULL);
+    cr_assert_null(strstr(first, "s3cret"));
+    assert_line(first, "hash_salt = \"***\";", "main.conf:4");
+    assert_line(first, "operations = \"dt\";", "main.conf:3");
+    assert_line(first, "column = \"phone\";", "main.conf:5");
+    assert_line(first, "table = \"outbox.position\";", "// default");
+    assert_line(first, "table = \"s.\\\"T\\\"\";", "main.conf:6");
+    cr_assert_null(strstr(first, "on_publish"), "an outbox has it");
+    AUTO_TEXT second = effective(first, NULL, NULL);
+    AUTO_TEXT third = effective(second, NULL, NULL);
+    cr_assert_eq(strlen(second), strlen(third));
+    cr_assert_not_null(strstr(third, "topic = \"x.${table}\";"));
 }
 
 Test(print, strings_with_quotes_and_references_read_back)

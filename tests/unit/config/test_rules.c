@@ -384,7 +384,8 @@ Test(rules, tables_is_answered_with_what_there_is)
     loading_run(&loading, WITH("tables = [ \"a.b\" ];"), NULL, NULL);
     cr_assert_eq(loading.problems.count, 1);
     cr_assert_not_null(strstr(loading.problems.items[0].message, "not built yet"));
-    cr_assert_not_null(strstr(loading.problems.items[0].remedy, "one pipeline for each"));
+    cr_assert_not_null(
+        strstr(loading.problems.items[0].remedy, "capture = \"tables\" and mappings"));
     loading_end(&loading);
 }
 

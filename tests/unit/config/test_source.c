@@ -111,10 +111,82 @@ Test(source, strings_of_a_list_are_blamed_on_their_own_lines)
                     "main.conf:8: item 3 of kafka.properties is not a key=value pair");
 }
 
+Test(source, groups_in_brackets_are_a_list)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_write(&loading, "routes.conf", "{ event_type = \"b\"; topic = \"[ {\"; }\n");
+    loading_run(&loading,
+                BASICS "pipelines: [ # [ {\n"
+                       "  // of two lines: [\n"
+                       "  /* [ { */ {\n"
+                       "    name = \"a\"; topic = \"]\"; header_columns = [\n"
+                       " \"[{\" ]; routes = [ {\n"
+                       "    event_type = \"a\"; topic = \"${{}\"; },\n"
+                       "@include \"routes.conf\"\n"
+                       " ]; } ];\n",
+                NULL, NULL);
+    /* the lines are those of the file, and what is in strings is what was written */
+    static const char *const EXPECTED[] = {
+        "main.conf:5: topic \"]\" contains a character that Kafka does not allow",
+        "main.conf:7: topic template \"${{}\"",
+        "routes.conf:1: topic \"[ {\" contains a character that Kafka does not allow",
+    };
+    for (size_t i = 0; i < 3; i++) {
+        AUTO_TEXT problem = loading_problem(&loading, i);
+        cr_expect_eq(strncmp(problem, EXPECTED[i], strlen(EXPECTED[i])), 0, "%s", problem);
+    }
+    loading_end(&loading);
+}
+
+Test(source, groups_in_brackets_are_nested_as_lists_are)
+{
+    Loading loading;
+    loading_begin(&loading);
+    loading_run(&loading,
+                BASICS "pipelines: [{ name = \"a\"; capture = \"tables\"; topic_prefix = \"p\";\n"
+                       "mappings = [ { table = \"s.t\"; key = [ \"id\" ];\n"
+                       " mask_columns = [ { column = \"a\"; characters = 1; },\n"
+                       "                  { column = \"b\"; characters = 2; } ];\n"
+                       " truncate_columns = [ ]; columns = [ \"id\", \"a\", \"b\" ]; },\n"
+                       "{ table = \"s.u\"; } ]; } ];\n",
+                NULL, NULL);
+    const TablesConfig *tables = &loading_config(&loading)->pipelines[0].tables;
+    cr_assert_eq(tables->mapping_count, 2);
+    cr_assert_eq(tables->mappings[0].mask_count, 2);
+    cr_assert_str_eq(tables->mappings[0].masks[1].column, "b");
+    cr_assert_eq(tables->mappings[0].cut_count, 0);
+    cr_assert_eq(tables->mappings[0].columns.count, 3);
+    loading_end(&loading);
+}
+
+Test(source, a_bracket_still_closes_only_its_own_kind)
+{
+    static const char *const BAD[] = {
+        "pipelines: [ { name = \"a\"; } );\n", "pipelines: ( { name = \"a\"; } ];\n",
+        "pipelines: [ [ { name = \"a\"; } ] ];\n",
+        "pipelines: ( { name = \"a\"; routes = [ { topic = \"t\"; } ); } );\n",
+        "pipelines: [ \"a\", { name = \"a\"; } ];\n"};
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        AUTO_TEXT text = x_format(BASICS "%s", BAD[i]);
+        ASSERT_PROBLEMS(text, "main.conf:2: syntax error");
+    }
+    /* deeper than brackets are known by kind: nothing is turned */
+    AUTO_BUFFER deep = TEXT_EMPTY;
+    text_add(&deep, BASICS "x = ");
+    for (size_t i = 0; i < 40; i++) {
+        text_add(&deep, "(");
+    }
+    text_add(&deep, "[ { } ]");
+    ASSERT_PROBLEMS(deep.data, "main.conf:2: syntax error");
+}
+
 Test(source, any_truncation_or_change_of_a_byte_is_survived)
 {
-    static const char TEXT[] = BASICS "@include \"x\"\n/* c */ pipelines: ( { name = \"a\\\"b\"\n"
-                                      "\"c\"; lease = \"1s\"; batch_events = 12L; } ); # end\n";
+    static const char TEXT[] =
+        BASICS "@include \"x\"\n/* c */ pipelines: ( { name = \"a\\\"b\"\n"
+               "\"c\"; lease = \"1s\"; batch_events = 12L; }\n"
+               ", { name = \"d\"; routes = [ { topic = \"t\"; } ]; } ); # end\n";
     for (size_t length = 0; length <= sizeof(TEXT) - 1; length++) {
         Loading loading;
         loading_begin(&loading);

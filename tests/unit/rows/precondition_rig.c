@@ -62,6 +62,15 @@ PipelineConfig given_outbox(const Given *given)
     pipeline.on_poison = ON_POISON_DEAD_LETTER;
     pipeline.wal.slot = GIVEN("outboxd_orders");
     pipeline.wal.publication = GIVEN("outboxd_orders");
+    if (given->capture == CAPTURE_TABLES) {
+        static MappingConfig mappings[] = {{.table = GIVEN("shop.*")},
+                                           {.table = GIVEN("shop.\"Orders\"")}};
+        pipeline.outbox.table = GIVEN("outbox.position");
+        pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
+        pipeline.tables.mappings = mappings;
+        pipeline.tables.mapping_count = 2;
+        pipeline.tables.snapshot = given->snapshot;
+    }
     return pipeline;
 }
 

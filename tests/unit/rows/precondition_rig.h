@@ -17,6 +17,7 @@ typedef struct Given {
     PreconditionReader reader;
     bool messages;
     MessagesFrom messages_from;
+    SnapshotMode snapshot; /* of tables */
 } Given;
 
 /** The pipeline that is looked at. */

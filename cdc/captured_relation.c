@@ -1,0 +1,73 @@
+#include "cdc/captured_relation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+CapturedRelation *captured_relation_new(const PgOutputRelation *message)
+{
+    CapturedRelation *relation = x_calloc(1, sizeof(*relation));
+    Slice schema = message->schema.length > 0 ? message->schema : SLICE_LITERAL("pg_catalog");
+    relation->oid = message->id;
+    relation->schema = x_strndup(schema.data, schema.length);
+    relation->name = x_strndup(message->name.data, message->name.length);
+    relation->identity = message->replica_identity;
+    relation->count = message->columns;
+    relation->columns = x_calloc(relation->count + 1, sizeof(*relation->columns));
+    relation->in_identity = x_calloc(relation->count + 1, sizeof(*relation->in_identity));
+    relation->names = x_malloc(message->bytes.length + 1); /* they are a part of it */
+    char *next = relation->names;
+    ByteReader rest = bytes_reader(message->bytes.data, message->bytes.length);
+    for (size_t i = 0; i < relation->count; i++) {
+        PgOutputColumn column = pgoutput_column(&rest);
+        memcpy(next, column.name.data, column.name.length);
+        relation->columns[i] = (ChangeColumn){.name = {.data = next, .length = column.name.length},
+                                              .type = column.type,
+                                              .modifier = column.type_modifier};
+        relation->in_identity[i] = column.key;
+        next += column.name.length;
+    }
+    return relation;
+}
+
+void captured_relation_free(CapturedRelation **relation)
+{
+    if (*relation == NULL) {
+        return;
+    }
+    free((*relation)->schema);
+    free((*relation)->name);
+    free((*relation)->columns);
+    free((*relation)->in_identity);
+    free((*relation)->names);
+    free(*relation);
+    *relation = NULL;
+}
+
+void captured_relation_add_types(const CapturedRelation *relation, Text *out)
+{
+    text_add_char(out, '{');
+    for (size_t i = 0; i < relation->count; i++) {
+        text_printf(out, "%s%u", i > 0 ? "," : "", relation->columns[i].type);
+    }
+    text_add_char(out, '}');
+}
+
+void captured_relation_describe(const CapturedRelation *relation, ChangeCatalog *catalog)
+{
+    ChangeTableFacts *table = change_catalog_put_table(catalog, relation->oid, relation->schema,
+                                                       relation->name, relation->identity);
+    uint16_t in_key = 0;
+    for (size_t i = 0; i < relation->count; i++) {
+        const ChangeColumn *column = &relation->columns[i];
+        bool is_key = relation->in_identity[i] && relation->identity != 'f';
+        in_key = (uint16_t)(in_key + is_key);
+        *vec_add(&table->columns) =
+            (ChangeColumnFacts){.name = x_strndup(column->name.data, column->name.length),
+                                .type = column->type,
+                                .modifier = column->modifier,
+                                .not_null = is_key,
+                                .in_key = is_key ? in_key : 0};
+    }
+}

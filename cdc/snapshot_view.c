@@ -1,0 +1,139 @@
+#include "cdc/snapshot_view.h"
+
+#include "base/clock.h"
+#include "base/document.h"
+#include "base/log.h"
+
+enum { SAY_SECONDS = 10 };
+
+static const char *const STATES[] = {
+    [TABLE_WAITS] = "waiting",   [TABLE_ASKED] = "running",      [TABLE_READS] = "running",
+    [TABLE_READ] = "publishing", [TABLE_RECORDED] = "published", [TABLE_GONE] = "dropped",
+};
+
+/* The blocks that were given out to be read, of all. */
+static double table_done(const SnapshotTable *table)
+{
+    if (table->state >= TABLE_READ) {
+        return 1;
+    }
+    double all = 0;
+    double taken = 0;
+    for (size_t i = 0; i < table->parts.count; i++) {
+        double blocks = table->parts.items[i].blocks;
+        all += blocks;
+        taken += i < table->part ? blocks : i == table->part ? table->block : 0;
+    }
+    return all > 0 ? taken / all : 0;
+}
+
+SnapshotTotal snapshot_view_total(const SnapshotTables *tables)
+{
+    SnapshotTotal total = {.tables = tables->items.count};
+    double weight = 0;
+    double done = 0;
+    for (size_t i = 0; i < tables->items.count; i++) {
+        const SnapshotTable *table = &tables->items.items[i];
+        double size = table->bytes_expected > 0 ? (double)table->bytes_expected : 1;
+        weight += size;
+        done += size * table_done(table);
+        total.rows += table->rows;
+        total.bytes += table->bytes;
+        total.tables_done += table->state >= TABLE_RECORDED;
+        total.rows_expected += table->rows_expected > 0 ? table->rows_expected : 0;
+    }
+    total.done = weight > 0 ? done / weight : 1;
+    return total;
+}
+
+void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables)
+{
+    view->began_us = view->said_us = clock_monotonic_us();
+    view->began_at = snapshot_view_total(tables).done;
+    view->end_wall_us = 0;
+    view->long_said = false;
+}
+
+void snapshot_view_end(SnapshotView *view)
+{
+    view->began_us = 0;
+    view->end_wall_us = clock_wall_us();
+}
+
+int64_t snapshot_view_left_s(const SnapshotView *view, const SnapshotTotal *total)
+{
+    double gained = total->done - view->began_at;
+    if (view->began_us == 0 || gained <= 0) {
+        return -1;
+    }
+    double passed = (double)(clock_monotonic_us() - view->began_us) / 1e6;
+    return (int64_t)(passed * (1 - total->done) / gained + 0.5);
+}
+
+static void view_say_progress(const SnapshotView *view, const SnapshotTotal *total)
+{
+    log_write(LOG_INFO, view->pipeline->name, CODE_SNAPSHOT_PROGRESS,
+              LOG_FIELDS(log_number("percent", (long long)(total->done * 100)),
+                         log_number("rows", (long long)total->rows),
+                         log_number("tables", (long long)total->tables),
+                         log_number("tables_published", (long long)total->tables_done),
+                         log_number("seconds_left", snapshot_view_left_s(view, total))),
+              "reading the tables");
+}
+
+void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, int64_t held_us)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t most_ms = view->pipeline->tables.snapshot_xmin_max_ms;
+    if (view->began_us == 0) {
+        return;
+    }
+    if (now_us - view->said_us >= SAY_SECONDS * INT64_C(1000000)) {
+        SnapshotTotal total = snapshot_view_total(tables);
+        view->said_us = now_us;
+        view_say_progress(view, &total);
+    }
+    if (!view->long_said && most_ms > 0 && now_us - held_us >= most_ms * 1000) {
+        view->long_said = true;
+        log_write(LOG_WARN, view->pipeline->name, CODE_SNAPSHOT_LONG,
+                  LOG_FIELDS(log_number("seconds", (now_us - held_us) / 1000000)),
+                  "the snapshot is older than snapshot_xmin_max: VACUUM keeps every row that was "
+                  "deleted or updated since, in all tables of the database");
+    }
+}
+
+static void show_table(const SnapshotTable *table, json_t *item)
+{
+    document_text(item, "schema", table->schema);
+    document_text(item, "table", table->name);
+    document_text(item, "state", STATES[table->state]);
+    document_count(item, "rows", (int64_t)table->rows);
+    document_count(item, "bytes", (int64_t)table->bytes);
+    document_number(item, "percent", "%.0f", table_done(table) * 100);
+}
+
+void snapshot_view_show(const SnapshotView *view, const SnapshotTables *tables, json_t *pipeline)
+{
+    if (tables->items.count == 0) {
+        return;
+    }
+    SnapshotTotal total = snapshot_view_total(tables);
+    json_t *snapshot = document_object(pipeline, "snapshot");
+    int64_t left_s = snapshot_view_left_s(view, &total);
+    document_text(snapshot, "state",
+                  view->began_us != 0      ? "running"
+                  : view->end_wall_us != 0 ? "complete"
+                                           : "waiting");
+    document_number(snapshot, "percent", "%.0f", total.done * 100);
+    document_count(snapshot, "rows", (int64_t)total.rows);
+    document_count(snapshot, "rows_expected", total.rows_expected);
+    document_count(snapshot, "bytes", (int64_t)total.bytes);
+    if (view->began_us != 0 && left_s >= 0) {
+        document_count(snapshot, "seconds_left", left_s);
+        document_time(snapshot, "ends_at", clock_wall_us() + left_s * 1000000);
+    }
+    json_t *list = document_array(snapshot, "tables");
+    for (size_t i = 0; i < tables->items.count; i++) {
+        show_table(&tables->items.items[i], document_item(list));
+    }
+}
