@@ -12,7 +12,7 @@ const char CHANGE_CATALOG_TABLES[] =
 
 const char CHANGE_CATALOG_TYPES[] =
 #include "change/change_catalog_used.inc"
-    "" /* the order counts: it keeps them from being sorted */
+    ""
 #include "change/change_catalog_types.inc"
     ;
 
