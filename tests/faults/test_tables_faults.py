@@ -1,9 +1,15 @@
 """capture = "tables" under faults: what is in the topics is what was done to the tables, whatever dies."""
 
+import random
+
+import psycopg2
 import pytest
 
 from conftest import soak
+from support.common import eventually
 from support.table_load import TableLoad
+from support.tables import SLOT
+from support.wal import Wal
 
 # name -> (passage at which it strikes, kills that may repeat)
 POINTS = {"connect": (1, 0), "locked": (1, 0), "streaming": (1, 0), "in_transaction": (21, 1), "producing": (5, 1), "enqueued": (4, 1), "delivered": (6, 1),
@@ -48,3 +54,50 @@ def test_step_that_fails_is_taken_again_without_repeats(load, behind, name):
     load.compare(behind)
     behind.wait_ready()
     assert behind.metric("events_replayed_total") == 0
+
+
+@pytest.mark.parametrize("seed, kills", [(1, 4), soak(2, 12), soak(3, 12)])
+def test_kills_at_any_moment_under_load(load, seed, kills):
+    """Each client begins with a transaction of 5,000 statements."""
+    dice = random.Random(seed)
+    relay = load.relay(**BACKOFF).start()
+    with load.running(clients=3, big=5000):
+        for _ in range(kills):
+            load.wait_committed(dice.randint(5, 60))
+            relay.kill()
+            relay.start()
+    load.compare(relay, kills)
+
+
+def test_connections_that_are_cut_make_no_repeats(load, tables):
+    wal = Wal(tables.database)
+    relay = load.relay(**BACKOFF).start()
+    with load.running():
+        for cut in (lambda: wal.terminate_sender(SLOT), wal.terminate_control, tables.database.terminate_backends, lambda: wal.terminate_sender(SLOT)):
+            load.wait_committed(30)
+            cut()
+    load.compare(relay)
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_postgres_restarts(load, postgres, mode):
+    relay = load.relay(**BACKOFF).start()
+    with load.running():
+        load.wait_committed(40)
+        postgres.restart(mode)
+        load.wait_committed(40)
+    load.compare(relay)
+    assert relay.starts == 1 and relay.running()
+
+
+def test_the_broker_hangs_and_dies(load, kafka):
+    relay = load.relay(**BACKOFF).start()
+    with load.running():
+        load.wait_committed(40)
+        with kafka.away():
+            load.wait_committed(40)
+        load.wait_committed(40)
+        kafka.kill()
+        load.wait_committed(20)
+        kafka.start()
+    load.compare(relay, kills=relay.excused_repeats() and 1)

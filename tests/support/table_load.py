@@ -10,6 +10,7 @@ that the order of the notes of a key is that of its commits.
 """
 
 import contextlib
+import itertools
 import json
 import random
 import threading
@@ -242,7 +243,7 @@ class TableLoad:
         """The records of a topic without repeats, which must be equal and follow each other as they did; each kill may go back once."""
         first, order, at, returns = {}, [], -1, 0
         for change in self.read(name):
-            bare = (change.raw[0], {k: v for k, v in change.items() if k not in REPEATS})
+            bare = (change.raw[0], self._bare(change))
             number = first.setdefault(change.identity, (len(order), bare))[0]
             if first[change.identity][1] != bare:
                 raise Finding(f"{name}: repeated with another content:\n{first[change.identity][1]}\n{bare}")
@@ -252,9 +253,25 @@ class TableLoad:
                 raise Finding(f"{name}: a replay leaves something out before {change.identity}")
             returns += number <= at
             at = number
-        places = [tuple(map(int, filter(None, change.place))) for change in order if not change.tombstone]
-        if places != sorted(places):
-            raise Finding(f"{name}: not in the order of commits")
+        self._check_commits(name, [change["source"] for change in order if not change.tombstone])
         if returns > kills:
             raise Finding(f"{name}: went back {returns} times after {kills} kills")
         return order
+
+    @staticmethod
+    def _bare(change):
+        """Without what may differ when it is repeated."""
+        bare = {k: v for k, v in change.items() if k not in REPEATS}
+        if "source" in bare:
+            bare["source"] = {k: v for k, v in bare["source"].items() if k != "sequence"}
+        return bare
+
+    @staticmethod
+    def _check_commits(name, sources):
+        """Transactions one after the other, by the ends of those before them; changes by their place in the log."""
+        runs = [list(run) for _, run in itertools.groupby(sources, key=lambda source: source["txId"])]
+        if len(runs) != len({run[0]["txId"] for run in runs}):
+            raise Finding(f"{name}: transactions are mixed")
+        ends = [int(end) for run in runs for end, _ in [json.loads(run[0]["sequence"])] if end]
+        if ends != sorted(ends) or any([s["lsn"] for s in run] != sorted(s["lsn"] for s in run) for run in runs):
+            raise Finding(f"{name}: not in the order of commits")
