@@ -153,5 +153,6 @@ Batch *assembler_finish(Assembler *assembler)
     batch->position = assembler->complete_lsn;
     batch->tx_lsn = assembler->in_transaction ? assembler->commit_lsn : 0;
     batch->tx_ordinal = assembler->in_transaction ? assembler->ordinal : 0;
+    batch->last_commit = assembler->last_commit;
     return batch;
 }

@@ -39,6 +39,7 @@ struct Assembler {
     uint32_t xid;
     uint64_t ordinal;      /* of the last event of the transaction */
     uint64_t complete_lsn; /* end of the last complete transaction */
+    uint64_t last_commit;  /* of captured tables: end of the transaction read last; 0: none */
     uint64_t told_lsn;     /* by keep-alives: what commits before it was sent */
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */

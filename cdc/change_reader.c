@@ -92,7 +92,7 @@ static void reader_end_transaction(ChangeReader *reader, Assembler *assembler,
                                    const PgOutputCommit *commit)
 {
     reader->place.lsn = assembler->message_lsn;
-    reader->place.last_commit = commit->end_lsn;
+    assembler->last_commit = reader->place.last_commit = commit->end_lsn;
     if (reader->begun) {
         reader_tell(reader, assembler, CHANGE_PARTS * (reader->number + 1), true);
     }
@@ -287,7 +287,7 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     if (message->transactional) {
         reader->number++;
     } else {
-        reader->place.last_commit = message->lsn;
+        assembler->last_commit = reader->place.last_commit = message->lsn;
     }
     if (slice_equal(message->prefix, SLICE_LITERAL(CHANGE_CONTEXT_PREFIX))) {
         if (message->transactional && change_context_read(message->content, &reader->context)) {
@@ -379,7 +379,7 @@ static bool reader_must_ask(const Assembler *assembler, const PgOutputRelation *
 static void reader_restart(Assembler *assembler)
 {
     ChangeReader *reader = assembler->changes;
-    reader->place = (ChangePlace){0};
+    reader->place = (ChangePlace){.last_commit = assembler->last_commit};
     captured_restart(reader->captured);
 }
 

@@ -121,6 +121,7 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
     ret_stored->publication = x_strdup(fact(row, "publication"));
     ret_stored->table_id = (uint32_t)strtoul(fact(row, "table_id"), NULL, 10);
     ret_stored->backfill = fact_true(row, "backfill");
+    ret_stored->position.backfill_seq = ret_stored->backfill ? 0 : ret_stored->backfill_seq;
     ret_stored->waiting = fact_true(row, "waiting");
     const char *end = fact(row, "backfill_end");
     ret_stored->backfill_end = *end != '\0' ? strtoll(end, NULL, 10) : SLOT_NO_END;

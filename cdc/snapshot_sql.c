@@ -13,7 +13,8 @@ enum { GENERATED_COLUMNS = 180000 /* may be published */ };
 /* Whatever of the columns changes what is read, or what it means. */
 #define SHAPE(oid)                                                                                 \
     "(SELECT pg_catalog.string_agg(s.attnum || ':' || s.attname || ':' || s.atttypid || ':' || "   \
-    "s.atttypmod || s.attgenerated, ',' ORDER BY s.attnum) FROM pg_catalog.pg_attribute s WHERE "  \
+    "s.atttypmod || s.attgenerated::pg_catalog.text, ',' ORDER BY s.attnum) FROM "                 \
+    "pg_catalog.pg_attribute s WHERE "                                                             \
     "s.attrelid = " oid " AND s.attnum > 0 AND NOT s.attisdropped)"
 
 /* pg_class c shows what the snapshot does. */

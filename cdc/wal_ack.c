@@ -155,8 +155,10 @@ void acks_pass(Acks *acks, Batch *batch)
 {
     Progress *progress = acks->with.progress;
     if (batch->unsettled == 0 && !progress_has_hole(progress)) {
-        MarkerPosition position = {
-            .lsn = batch->position, .tx_lsn = batch->tx_lsn, .tx_ordinal = batch->tx_ordinal};
+        MarkerPosition position = {.lsn = batch->position,
+                                   .tx_lsn = batch->tx_lsn,
+                                   .tx_ordinal = batch->tx_ordinal,
+                                   .backfill_seq = (int64_t)batch->last_commit};
         if (position.lsn < progress_acked(progress)->lsn) {
             position.lsn =
                 progress_acked(progress)->lsn; /* while idle it followed the log of others */

@@ -51,7 +51,7 @@ void progress_ack(Progress *progress, const MarkerPosition *position)
 
 void progress_follow(Progress *progress, uint64_t lsn)
 {
-    progress->acked = (MarkerPosition){.lsn = lsn};
+    progress->acked = (MarkerPosition){.lsn = lsn, .backfill_seq = progress->acked.backfill_seq};
     progress->follows = true;
 }
 

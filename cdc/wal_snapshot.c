@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cdc/snapshot_hold.h"
@@ -91,6 +92,11 @@ static void snapshot_record_all(Snapshot *snapshot)
         return;
     }
     snapshot->recording = true;
+    AUTO_ERROR injected = {0};
+    if (FAILPOINT_FAILS("snapshot_end", &injected)) {
+        claim_lose(snapshot->wal->claim, &injected);
+        return;
+    }
     PositionWrite write = {.read = true,
                            .identity = verify_identity(books->verify),
                            .position = {.lsn = progress_start(books->progress)}};

@@ -152,6 +152,8 @@ void walsender_stream(Walsender *walsender)
     }
     with->assembler->done_lsn = from.tx_lsn;
     with->assembler->done_ordinal = from.tx_ordinal;
+    with->assembler->last_commit =
+        with->assembler->changes != NULL ? (uint64_t)from.backfill_seq : 0;
     assembler_restart(with->assembler, from.lsn, protocol);
     AUTO_TEXT slot = ident_quote(pipeline->wal.slot);
     AUTO_TEXT publications = walsender_publications(pipeline, with->start->mapped);

@@ -28,6 +28,8 @@ static const struct {
     {"connect", FAILS, "before connecting to PostgreSQL"},
     {"locked", FAILS, "publisher lock taken, nothing read yet"},
     {"fetched", FAILS, "rows read from the table, nothing produced"},
+    {"snapshot_chunk", FAILS, "tables: a part of a table was read for the first snapshot"},
+    {"snapshot_end", FAILS, "tables: all of the snapshot is published, which is not stored yet"},
     {"streaming", FAILS, "wal: START_REPLICATION accepted, nothing read yet"},
     {"in_transaction", FAILS, "wal: in front of a message of a transaction that has begun"},
     {"producing", PASSED, "in the middle of a batch"},

@@ -2,7 +2,6 @@
  * copy gets a rest of its own. */
 #pragma once
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/slice.h"

@@ -11,8 +11,9 @@ const char CHANGE_CATALOG_TABLES[] =
     ;
 
 const char CHANGE_CATALOG_TYPES[] =
-#include "change/change_catalog_types.inc"
 #include "change/change_catalog_used.inc"
+    ""
+#include "change/change_catalog_types.inc"
     ;
 
 const char CHANGE_CATALOG_TYPES_BY_OID[] =

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/memory.h"
+#include "change/change_oid.h"
 #include "change/change_value.h"
 
 /* Types whose defaults are read, and the text that stands for a function's result. */
@@ -14,29 +15,27 @@ typedef struct DefaultRule {
 } DefaultRule;
 
 static const DefaultRule RULES[] = {
-    {16, "f"},            /* bool */
-    {20, "0"},            /* int8 */
-    {21, "0"},            /* int2 */
-    {23, "0"},            /* int4 */
-    {25, ""},             /* text */
-    {114, "{}"},          /* json */
-    {142, ""},            /* xml */
-    {700, "0"},           /* float4 */
-    {701, "0"},           /* float8 */
-    {1042, ""},           /* bpchar */
-    {1043, ""},           /* varchar */
-    {1082, "1970-01-01"}, /* date */
-    {1083, "00:00:00"},   /* time */
-    {1114, "1970-01-01 00:00:00"},
-    {1184, "1970-01-01 00:00:00+00"},
-    {1560, "00"},  /* bit */
-    {1562, "0"},   /* varbit */
-    {1700, "0.0"}, /* numeric */
-    {2950, "00000000-0000-0000-0000-000000000000"},
-    {3802, "{}"}, /* jsonb */
+    {OID_BOOL, "f"},
+    {OID_INT8, "0"},
+    {OID_INT2, "0"},
+    {OID_INT4, "0"},
+    {OID_TEXT, ""},
+    {OID_JSON, "{}"},
+    {OID_XML, ""},
+    {OID_FLOAT4, "0"},
+    {OID_FLOAT8, "0"},
+    {OID_BPCHAR, ""},
+    {OID_VARCHAR, ""},
+    {OID_DATE, "1970-01-01"},
+    {OID_TIME, "00:00:00"},
+    {OID_TIMESTAMP, "1970-01-01 00:00:00"},
+    {OID_TIMESTAMPTZ, "1970-01-01 00:00:00+00"},
+    {OID_BIT, "00"},
+    {OID_VARBIT, "0"},
+    {OID_NUMERIC, "0.0"},
+    {OID_UUID, "00000000-0000-0000-0000-000000000000"},
+    {OID_JSONB, "{}"},
 };
-
-enum { OID_OF_BOOL = 16, OID_OF_INTERVAL = 1186 };
 
 /* "now()", "nextval('x'::regclass)", "(lower('A'::text))": a name and its parentheses in front. */
 static bool is_call(const char *text)
@@ -120,7 +119,7 @@ char *change_default_read(const ChangeType *type, uint32_t oid, bool is_enum,
     if (type->shape == SHAPE_DECIMAL_ANY) {
         return NULL; /* a struct cannot be a default */
     }
-    if (oid == OID_OF_INTERVAL) {
+    if (oid == OID_INTERVAL) {
         return is_call(expression) ? NULL : written(type, literal_of(expression), out);
     }
     for (size_t i = 0; i < sizeof(RULES) / sizeof(*RULES); i++) {
@@ -129,7 +128,7 @@ char *change_default_read(const ChangeType *type, uint32_t oid, bool is_enum,
         }
         Slice literal =
             is_call(expression) ? slice_of(RULES[i].of_function) : literal_of(expression);
-        if (oid == OID_OF_BOOL && literal.data != NULL) {
+        if (oid == OID_BOOL && literal.data != NULL) {
             literal = slice_equal(literal, SLICE_LITERAL("true")) ? SLICE_LITERAL("t")
                                                                   : SLICE_LITERAL("f");
         }

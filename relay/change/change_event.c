@@ -14,17 +14,19 @@
 
 enum { CONTEXT_HEADERS = 4 };
 
+/* What is the same in all records of a transaction, and of which one it is. */
+typedef struct TransactionText {
+    Text head;  /* the source block up to its own LSN; empty: of none yet */
+    Text times; /* behind it, with a comma at the end */
+    int64_t committed_at_us;
+    uint64_t last_commit;
+    ChangeSnapshot snapshot;
+} TransactionText;
+
 struct ChangeEvents {
     ChangeBinary binary;
     char *source; /* "source":{"version":..., up to "ts_ms": */
-    /* What is the same in all records of a transaction, and of which one it is. */
-    struct {
-        Text head;  /* the source block up to its own LSN */
-        Text times; /* behind it, with a comma at the end */
-        int64_t committed_at_us;
-        uint64_t last_commit;
-        ChangeSnapshot snapshot;
-    } same;
+    TransactionText *same;
     char *database;
     char *prefix;
     char *run;
@@ -50,6 +52,7 @@ ChangeEvents *change_events_new(const ChangeOptions *options)
     ChangeEvents *events = x_calloc(1, sizeof(*events));
     events->binary = options->modes.binary;
     events->out = x_calloc(1, sizeof(*events->out));
+    events->same = x_calloc(1, sizeof(*events->same));
     AUTO_TEXT prefix = json_of(options->prefix);
     events->source = x_format("\"source\":{\"version\":\"" DEBEZIUM_VERSION
                               "\",\"connector\":\"postgresql\",\"name\":%s,\"ts_ms\":",
@@ -86,8 +89,9 @@ void change_events_free(ChangeEvents **events)
         return;
     }
     free(old->source);
-    text_free(&old->same.head);
-    text_free(&old->same.times);
+    text_free(&old->same->head);
+    text_free(&old->same->times);
+    free(old->same);
     free(old->database);
     free(old->prefix);
     free(old->run);
@@ -134,15 +138,15 @@ static void set_same(ChangeEvents *events, const ChangePlace *place)
         [SNAPSHOT_LAST_OF_TABLE] = "last_in_data_collection",
         [SNAPSHOT_LAST] = "last",
     };
-    if (events->same.head.length > 0 && events->same.committed_at_us == place->committed_at_us &&
-        events->same.last_commit == place->last_commit &&
-        events->same.snapshot == place->snapshot) {
+    if (events->same->head.length > 0 && events->same->committed_at_us == place->committed_at_us &&
+        events->same->last_commit == place->last_commit &&
+        events->same->snapshot == place->snapshot) {
         return;
     }
-    events->same.committed_at_us = place->committed_at_us;
-    events->same.last_commit = place->last_commit;
-    events->same.snapshot = place->snapshot;
-    Text *json = &events->same.head;
+    events->same->committed_at_us = place->committed_at_us;
+    events->same->last_commit = place->last_commit;
+    events->same->snapshot = place->snapshot;
+    Text *json = &events->same->head;
     text_clear(json);
     text_add(json, events->source);
     change_json_number(json, place->committed_at_us / 1000);
@@ -153,7 +157,7 @@ static void set_same(ChangeEvents *events, const ChangePlace *place)
     text_add(json, ",\"sequence\":\"[");
     add_lsn(json, place->last_commit);
     text_add_char(json, ',');
-    json = &events->same.times;
+    json = &events->same->times;
     text_clear(json);
     text_add(json, "]\",\"ts_us\":");
     change_json_number(json, place->committed_at_us);
@@ -172,9 +176,9 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
 {
     Text *json = &events->out->json;
     set_same(events, place);
-    text_add_slice(json, slice_of_text(&events->same.head));
+    text_add_slice(json, slice_of_text(&events->same->head));
     add_lsn(json, place->lsn);
-    text_add_slice(json, slice_of_text(&events->same.times));
+    text_add_slice(json, slice_of_text(&events->same->times));
     text_add(json, table);
     text_add(json, ",\"txId\":");
     if (place->xid != 0) {

@@ -17,7 +17,8 @@ static void add_tail(const char *tail, const char *parameter, Text *out)
 
 void change_field_write(const ChangeType *type, const ChangeField *field, Text *out)
 {
-    text_printf(out, "{%s,\"optional\":%s", type->head, field->optional ? "true" : "false");
+    text_printf(out, "{%s,\"optional\":%s", type->head,
+                field->optional || type->optional ? "true" : "false");
     add_tail(type->tail, field->parameter, out);
     if (field->fallback != NULL) {
         text_add(out, ",\"default\":");

@@ -50,13 +50,13 @@ static const char *value_of(const ChangeNames *names, Slice name)
     const struct {
         const char *name;
         const char *value;
-    } VALUES[] = {{"prefix", names->prefix},
+    } values[] = {{"prefix", names->prefix},
                   {"database", names->database},
                   {"schema", names->schema},
                   {"table", names->table}};
-    for (size_t i = 0; i < sizeof(VALUES) / sizeof(*VALUES); i++) {
-        if (slice_equal(slice_of(VALUES[i].name), name)) {
-            return VALUES[i].value;
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
+        if (slice_equal(slice_of(values[i].name), name)) {
+            return values[i].value;
         }
     }
     return NULL;
@@ -78,7 +78,7 @@ Status change_mapping_topic(const MappingConfig *mapping, const ChangeNames *nam
         } else {
             error_set(err, CODE_TEMPLATE_INVALID,
                       "mapping '%s': the topic '%s' names '%.*s', which a table does not have",
-                      mapping->table, template, SLICE_ARG(part.text));
+                      own ? mapping->table : names->table, template, SLICE_ARG(part.text));
             return error_hint(err, "Name ${prefix}, ${database}, ${schema} and ${table} only.");
         }
     }
@@ -146,10 +146,10 @@ void change_mapping_each(const MappingConfig *mapping, void (*see)(const char *n
     if (mapping == NULL) {
         return;
     }
-    const StringList *const LISTS[] = {&mapping->columns, &mapping->exclude, &mapping->hash};
-    for (size_t i = 0; i < sizeof(LISTS) / sizeof(*LISTS); i++) {
-        for (size_t k = 0; k < LISTS[i]->count; k++) {
-            see(LISTS[i]->items[k], data);
+    const StringList *const lists[] = {&mapping->columns, &mapping->exclude, &mapping->hash};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+        for (size_t k = 0; k < lists[i]->count; k++) {
+            see(lists[i]->items[k], data);
         }
     }
     each_of(mapping->masks, mapping->mask_count, see, data);

@@ -13,8 +13,9 @@ static Status unreadable(const ChangeTable *table, const ChangeTableColumn *colu
               "table '%s', column '%s': the text of the value is none of its type", table->name,
               column->name);
     if (column->type->shape >= SHAPE_MONEY && column->type->shape <= SHAPE_MONEY_DOUBLE) {
-        return error_hint(err, "Money is read as lc_monetary = 'C' prints it. Set lc_monetary to "
-                               "'C' for the role of the relay.");
+        return error_hint(err, "Money is read as lc_monetary = 'C' prints it, with a dollar sign "
+                               "and two digits. If the currency has two digits, set lc_monetary "
+                               "to 'C' for the role of the relay, else make the column numeric.");
     }
     return FAILED;
 }

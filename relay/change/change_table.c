@@ -187,7 +187,7 @@ static Status make_key(const Making *making, Error *err)
     } else if (name_key(making, err) != OK) {
         return FAILED;
     }
-    for (size_t i = 0; i < table->key_count; i++) {
+    for (size_t i = 0; mapping != NULL && i < table->key_count; i++) {
         const ChangeTableColumn *column = &table->columns[table->key[i]];
         if (change_mapping_excludes(mapping, column->name)) {
             return refuse_key(making, column->name, "exclude_columns keeps it out of records", err);
@@ -316,9 +316,10 @@ Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping
                          "the catalog was not asked for the table with OID %u", relation->oid);
     }
     AUTO(ChangeTable, change_table_free)
-    table = x_calloc(1, sizeof(*table) + relation->count * sizeof(table->columns[0]));
+    table = x_calloc(1, sizeof(*table));
     table->oid = relation->oid;
     table->count = relation->count;
+    table->columns = x_calloc(relation->count + 1, sizeof(*table->columns));
     Making making = {.tables = tables,
                      .mapping = mapping,
                      .relation = relation,
@@ -350,6 +351,7 @@ void change_table_free(ChangeTable **table)
         change_redact_clear(&old->columns[i].redact);
         change_type_free(&old->columns[i].type);
     }
+    free(old->columns);
     free(old->key);
     free(old->key_table);
     free(old->unmatched);

@@ -41,7 +41,7 @@ typedef struct ChangeTable {
     size_t key_count;
     uint16_t *key; /* columns in their order */
     size_t count;
-    ChangeTableColumn columns[];
+    ChangeTableColumn *columns;
 } ChangeTable;
 
 /* A column as a RELATION message has it, or the catalog. */

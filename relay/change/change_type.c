@@ -6,58 +6,7 @@
 #include "base/memory.h"
 #include "change/change_field.h"
 #include "change/change_json.h"
-
-/* OIDs of pg_type.dat that never change. */
-enum {
-    OID_BOOL = 16,
-    OID_BYTEA = 17,
-    OID_CHAR = 18,
-    OID_NAME = 19,
-    OID_INT8 = 20,
-    OID_INT2 = 21,
-    OID_INT2VECTOR = 22,
-    OID_INT4 = 23,
-    OID_TEXT = 25,
-    OID_OID = 26,
-    OID_OIDVECTOR = 30,
-    OID_JSON = 114,
-    OID_XML = 142,
-    OID_POINT = 600,
-    OID_LSEG = 601,
-    OID_PATH = 602,
-    OID_BOX = 603,
-    OID_POLYGON = 604,
-    OID_LINE = 628,
-    OID_CIDR = 650,
-    OID_FLOAT4 = 700,
-    OID_FLOAT8 = 701,
-    OID_MACADDR8 = 774,
-    OID_CIRCLE = 718,
-    OID_MONEY = 790,
-    OID_MACADDR = 829,
-    OID_INET = 869,
-    OID_BPCHAR = 1042,
-    OID_VARCHAR = 1043,
-    OID_DATE = 1082,
-    OID_TIME = 1083,
-    OID_TIMESTAMP = 1114,
-    OID_TIMESTAMPTZ = 1184,
-    OID_INTERVAL = 1186,
-    OID_TIMETZ = 1266,
-    OID_BIT = 1560,
-    OID_VARBIT = 1562,
-    OID_NUMERIC = 1700,
-    OID_REFCURSOR = 1790,
-    OID_UUID = 2950,
-    OID_TSVECTOR = 3614,
-    OID_JSONB = 3802,
-    OID_INT4RANGE = 3904,
-    OID_NUMRANGE = 3906,
-    OID_TSRANGE = 3908,
-    OID_TSTZRANGE = 3910,
-    OID_DATERANGE = 3912,
-    OID_INT8RANGE = 3926,
-};
+#include "change/change_oid.h"
 
 enum { VARLENA_HEADER = 4, BITS_ANY = 2147483647 };
 
@@ -343,6 +292,20 @@ static void point_type(ChangeType *type)
                               "{\"type\":\"int32\",\"optional\":true,\"field\":\"srid\"}]"));
 }
 
+/* Of PostGIS. Debezium's schema of a geometry is optional whatever the column is. */
+static void geometry_type(ChangeType *type, bool geography)
+{
+    type->shape = SHAPE_GEOMETRY;
+    type->optional = !geography;
+    describe(type, "struct",
+             geography ? NAMED("io.debezium.data.geometry.Geography") ",\"doc\":\"Geography\""
+                       : NAMED("io.debezium.data.geometry.Geometry") ",\"doc\":\"Geometry\"",
+             "{\"wkb\":\"AQcAAAAAAAAA\",\"srid\":null}");
+    set(&type->head, x_strdup("\"type\":\"struct\",\"fields\":["
+                              "{\"type\":\"bytes\",\"optional\":false,\"field\":\"wkb\"},"
+                              "{\"type\":\"int32\",\"optional\":true,\"field\":\"srid\"}]"));
+}
+
 /* A string of a type with a name of its own, or none. */
 static void string_type(ChangeType *type, const char *tail)
 {
@@ -395,6 +358,10 @@ static bool type_of_extension(ChangeType *type, const ChangeTypeFacts *facts)
         string_type(type, "");
     } else if (strcmp(facts->name, "ltree") == 0) {
         string_type(type, NAMED("io.debezium.data.Ltree"));
+    } else if (strcmp(facts->name, "geometry") == 0) {
+        geometry_type(type, false);
+    } else if (strcmp(facts->name, "geography") == 0) {
+        geometry_type(type, true);
     } else {
         return false;
     }

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/text.h"
 #include "change/change_catalog.h"
 #include "config/change_mode.h"
 
@@ -37,6 +36,7 @@ typedef enum ChangeShape {
     SHAPE_INTERVAL,
     SHAPE_HSTORE,
     SHAPE_POINT,
+    SHAPE_GEOMETRY, /* EWKB of PostGIS, as hexadecimal digits */
     SHAPE_ARRAY,
     SHAPE_VECTOR, /* oidvector, int2vector: Debezium has no elements of them */
 } ChangeShape;
@@ -51,6 +51,7 @@ struct ChangeType {
     const ChangeModes *modes; /* the caller's */
     ChangeUnit unit;
     int32_t scale;         /* SHAPE_DECIMAL: digits behind the point */
+    bool optional;         /* its schema says so, whatever its column is */
     bool single;           /* SHAPE_FLOAT: a float4 */
     bool scaled;           /* SHAPE_DECIMAL_TEXT: the scale is known */
     int32_t digits;        /* SHAPE_STAMP_ZONE: of the seconds; 0: as needed */

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "change/change_array.h"
+#include "change/change_geometry.h"
+#include "change/change_hex.h"
 #include "change/change_hstore.h"
 #include "change/change_json.h"
 #include "change/change_label.h"
@@ -120,14 +122,6 @@ static ChangeWritten write_money(const ChangeType *type, Slice text, ChangeOut *
     }
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 void change_value_binary(ChangeBinary mode, Slice bytes, Text *json)
 {
     text_add_char(json, '"');
@@ -145,17 +139,13 @@ void change_value_binary(ChangeBinary mode, Slice bytes, Text *json)
 
 static ChangeWritten write_bytes(const ChangeType *type, Slice text, ChangeOut *out)
 {
-    if (text.length < 2 || memcmp(text.data, "\\x", 2) != 0 || text.length % 2 != 0) {
+    if (text.length < 2 || memcmp(text.data, "\\x", 2) != 0) {
         return CHANGE_BAD;
     }
     text_clear(&out->scratch);
-    for (size_t at = 2; at < text.length; at += 2) {
-        int high = hex_digit(text.data[at]);
-        int low = hex_digit(text.data[at + 1]);
-        if (high < 0 || low < 0) {
-            return CHANGE_BAD;
-        }
-        text_add_char(&out->scratch, (char)(high << 4 | low));
+    if (!change_hex_read((Slice){.data = text.data + 2, .length = text.length - 2},
+                         &out->scratch)) {
+        return CHANGE_BAD;
     }
     change_value_binary(type->modes->binary,
                         (Slice){.data = text_string(&out->scratch), .length = out->scratch.length},
@@ -474,6 +464,8 @@ static ChangeWritten write_shape(const ChangeType *type, Slice text, ChangeOut *
         return written_if(change_hstore_write(text, type->modes->hstore, out));
     case SHAPE_POINT:
         return write_point(text, out);
+    case SHAPE_GEOMETRY:
+        return written_if(change_geometry_write(text, out));
     case SHAPE_ARRAY:
         return change_array_write(type, text, change_value_write, out);
     case SHAPE_VECTOR:

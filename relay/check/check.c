@@ -41,6 +41,7 @@ void check_free(Check *check)
     for (size_t i = 0; i < check->topic_count; i++) {
         free(check->topics[i].name);
         free(check->topics[i].user);
+        free(check->topics[i].keyless_delete);
         free(check->topics[i].event);
         free(check->topics[i].record_event);
         free(check->topics[i].emit_limit);

@@ -18,6 +18,7 @@ typedef struct TopicNeed {
     char *event;          /* "seq 1042" when it comes from the backlog, else NULL */
     bool aside;           /* on_missing_topic of who needs it */
     bool keyless;         /* some of its records have no key */
+    char *keyless_delete; /* whose deletes have none; NULL: all have */
     int64_t record_bytes; /* of the largest event of the backlog that was looked at */
     char *record_event;   /* that event */
     int64_t emit_bytes;   /* the largest that emit accepts for it; 0: not told */
@@ -93,6 +94,14 @@ void check_publication(Check *check, const PipelineConfig *pipeline, const Preco
  * result. step: its name, static text. */
 PGresult *check_query(Check *check, const char *step, const char *sql, int count,
                       const char *const *values);
+
+/** Shows what each mapping of capture = "tables" means, notes the topics of the tables, and shows
+ * the SQL that an administrator runs. */
+void check_mapped(Check *check, const PipelineConfig *pipeline);
+
+/** Notes the topic of a mapped table. keyless: of all its records; keyless_delete: of deletes. */
+void check_need_topic(Check *check, const PipelineConfig *pipeline, const char *topic,
+                      const char *user, bool keyless, bool keyless_delete);
 
 /** Notes the topics that the configuration names outright. */
 void check_static_topics(Check *check, const PipelineConfig *pipeline);

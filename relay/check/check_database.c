@@ -235,12 +235,15 @@ static void check_pipelines(Check *check)
         }
         PreconditionLook look = {0};
         bool sound = check_table(check, pipeline, &look);
-        if (pipeline->capture == CAPTURE_WAL && look.table_oid != 0) {
+        if (pipeline->capture != CAPTURE_POLL && look.table_oid != 0) {
             check_wal(check, pipeline, &look);
+        }
+        if (pipeline->capture == CAPTURE_TABLES) {
+            check_mapped(check, pipeline);
         }
         PGresult *limit = check_emit_limit(check, &look);
         check_static_topics(check, pipeline); /* with the limit */
-        if (sound && backlog) {
+        if (sound && backlog && pipeline->capture != CAPTURE_TABLES) {
             check_backlog(check, pipeline, &look);
         }
         check->emit_bytes = 0;

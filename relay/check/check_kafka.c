@@ -166,6 +166,14 @@ static void kafka_check_limits(Check *check, const TopicNeed *need, const TopicL
                       "key: they would be refused",
                       need->name, need->user);
     }
+    if (limits->compacted && need->keyless_delete != NULL) {
+        check_problem(check, EXIT_KAFKA, "kafka",
+                      "ALTER TABLE ... REPLICA IDENTITY FULL, or use the columns of the replica "
+                      "identity as the key",
+                      "topic \"%s\" has cleanup.policy=compact, and a delete of %s does not have "
+                      "its key: the deleted row would stay in the topic",
+                      need->name, need->keyless_delete);
+    }
     if (limits->max_message_bytes >= 0 && need->record_bytes > limits->max_message_bytes) {
         AUTO_TEXT remedy = x_format("raise max.message.bytes of the topic to %lld or more",
                                     (long long)need->record_bytes);

@@ -71,6 +71,21 @@ static void topics_of(Check *check, const PipelineConfig *pipeline, const char *
     need_limit(check, need);
 }
 
+void check_need_topic(Check *check, const PipelineConfig *pipeline, const char *topic,
+                      const char *user, bool keyless, bool keyless_delete)
+{
+    if (pipeline->sink != SINK_KAFKA) {
+        return;
+    }
+    TopicNeed *need = topic_need(check, slice_of(topic));
+    need->aside = pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER;
+    need->keyless |= keyless;
+    need->user = need->user != NULL ? need->user : x_strdup(user);
+    if (keyless_delete && need->keyless_delete == NULL) {
+        need->keyless_delete = x_strdup(user);
+    }
+}
+
 void check_static_topics(Check *check, const PipelineConfig *pipeline)
 {
     if (pipeline->sink != SINK_KAFKA) {

@@ -1,5 +1,6 @@
-/* capture = "wal": the server's settings, the role, the publication, the slot and our position.
- * What the relay itself would decide at its start (cdc/slot.h) is decided here by the same code. */
+/* capture = "wal" and "tables": the server's settings, the role, the publication, the slot and our
+ * position. What the relay itself would decide at its start (cdc/slot.h) is decided here by the
+ * same code. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -298,7 +299,9 @@ void check_wal(Check *check, const PipelineConfig *pipeline, const PreconditionL
     bool known = wal_position_is_readable(look) && wal_read_facts(&w);
     if (known) {
         wal_check_abilities(&w);
-        check_publication(check, pipeline, look);
+        if (pipeline->capture == CAPTURE_WAL) {
+            check_publication(check, pipeline, look);
+        }
         wal_check_slot(&w);
         wal_check_failover(&w);
     }

@@ -1,4 +1,4 @@
-/* table_rules: what the name of a table, or a pattern of names, means (internal to the room). */
+/* table_rules: what the name of a table, or a pattern of names, means. */
 #pragma once
 
 #include <stdbool.h>

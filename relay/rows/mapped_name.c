@@ -7,11 +7,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-
-static char fold(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
+#include "config/table_rules.h"
 
 /* Bytes of the character that begins here. */
 static size_t character_length(const char *c)
@@ -30,33 +26,22 @@ static void add_literal(const char *c, size_t length, Text *out)
     if (length == 1 && !isalnum((unsigned char)*c) && *c != '_' && (unsigned char)*c < 0x80) {
         text_add_char(out, '\\');
     }
-    char folded = fold(*c);
-    text_append(out, &folded, 1);
-    text_append(out, c + 1, length - 1);
+    text_append(out, c, length);
 }
 
-/* One character of a set, which a backslash may precede; false at the end of the pattern. */
+/* One character of a set; false at the end of the pattern. */
 static bool set_character(const char **at, const char **ret, size_t *ret_length)
 {
-    const char *c = *at;
-    c += *c == '\\' ? 1 : 0;
-    if (*c == '\0') {
-        return false;
-    }
-    *ret = c;
-    *ret_length = character_length(c);
-    *at = c + *ret_length;
-    return true;
+    *ret = *at;
+    *ret_length = **at != '\0' ? character_length(*at) : 0;
+    *at += *ret_length;
+    return *ret_length > 0;
 }
 
 /* Bytes of UTF-8 are in the order of the characters. */
 static bool is_range(const char *low, size_t low_length, const char *high, size_t high_length)
 {
-    size_t shorter = low_length < high_length ? low_length : high_length;
-    char first[2] = {fold(*low), fold(*high)};
-    int order = low_length == 1 && high_length == 1
-                    ? (unsigned char)first[0] - (unsigned char)first[1]
-                    : memcmp(low, high, shorter);
+    int order = memcmp(low, high, low_length < high_length ? low_length : high_length);
     return order < 0 || (order == 0 && low_length <= high_length);
 }
 
@@ -97,74 +82,36 @@ static bool add_set(const char **at, Text *out)
     return true;
 }
 
-static bool read_quoted(const char **at, Text *out)
+static bool part_read(TablePart *part, MappedPart *ret)
 {
-    for (const char *c = *at + 1; *c != '\0'; c++) {
-        if (*c == '"' && c[1] != '"') {
-            *at = c + 1;
-            return out->length > 0;
-        }
-        c += *c == '"' ? 1 : 0;
-        text_add_char(out, *c);
-    }
-    return false;
-}
-
-/* Up to the dot behind it, or the end; plain: the same without what makes it an expression. */
-static bool read_bare(const char **at, Text *expression, Text *plain, bool *ret_pattern)
-{
-    const char *c = *at;
-    *ret_pattern = false;
-    text_add_char(expression, '^');
-    while (*c != '\0' && *c != '.') {
-        if (*c == '"') {
-            return false;
-        }
+    AUTO_BUFFER expression = TEXT_EMPTY;
+    text_add_char(&expression, '^');
+    for (const char *c = part->name; part->pattern && *c != '\0';) {
         if (*c == '*' || *c == '?' || *c == '[') {
-            *ret_pattern = true;
             char sign = *c++;
-            if (sign == '[' && !add_set(&c, expression)) {
+            if (sign == '[' && !add_set(&c, &expression)) {
                 return false;
             }
-            text_add(expression, sign == '*' ? ".*" : sign == '?' ? "." : "");
-            continue;
+            text_add(&expression, sign == '*' ? ".*" : sign == '?' ? "." : "");
+        } else {
+            size_t length = character_length(c);
+            add_literal(c, length, &expression);
+            c += length;
         }
-        c += *c == '\\' ? 1 : 0;
-        if (*c == '\0') {
-            return false;
-        }
-        size_t length = character_length(c);
-        add_literal(c, length, expression);
-        text_add_char(plain, fold(*c));
-        text_append(plain, c + 1, length - 1);
-        c += length;
     }
-    text_add_char(expression, '$');
-    bool some = c > *at;
-    *at = c;
-    return some;
-}
-
-static bool read_part(const char **at, MappedPart *ret)
-{
-    AUTO_BUFFER plain = TEXT_EMPTY;
-    AUTO_BUFFER expression = TEXT_EMPTY;
-    bool pattern = false;
-    bool whole =
-        **at == '"' ? read_quoted(at, &plain) : read_bare(at, &expression, &plain, &pattern);
-    if (whole) {
-        ret->text = x_strdup(text_string(pattern ? &expression : &plain));
-        ret->is_pattern = pattern;
-    }
-    return whole;
+    text_add_char(&expression, '$');
+    ret->text = x_strdup(part->pattern ? expression.data : part->name);
+    ret->is_pattern = part->pattern;
+    return true;
 }
 
 bool mapped_name_read(const char *written, MappedName *ret)
 {
-    const char *at = written;
+    TableName table = {0};
     MappedName name = {0};
-    bool whole =
-        read_part(&at, &name.schema) && *at++ == '.' && read_part(&at, &name.table) && *at == '\0';
+    bool whole = table_name_read(written, &table) == NULL &&
+                 part_read(&table.schema, &name.schema) && part_read(&table.table, &name.table);
+    table_name_free(&table);
     if (!whole) {
         mapped_name_clear(&name);
         return false;

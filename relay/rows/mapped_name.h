@@ -1,9 +1,8 @@
-/* mapped_name: schema.table of a mapping, as the server compares it.
+/* mapped_name: schema.table of a mapping (config/table_rules.h), as the server compares it.
  *
- * A part in double quotes is a name, taken as it is ("" is one quote in it). One without quotes is
- * folded to lower case, as SQL does, and may be a pattern: * any characters, ? one, [a-z] one of
- * these, [!a-z] none of these, \ before a character that is meant itself. The pattern becomes a
- * regular expression that every server compiles: a range that ends before it begins is nothing. */
+ * A name is compared as it is. A pattern (* any characters, ? one, [a-z] one of these, [!a-z] none
+ * of these) becomes a regular expression that every server compiles: a range that ends before it
+ * begins is nothing. */
 #pragma once
 
 #include <stdbool.h>

@@ -13,7 +13,9 @@ typedef struct MarkerPosition {
     uint64_t lsn;         /* everything that committed before it is done */
     uint64_t tx_lsn;      /* of the transaction that commits there ... */
     uint64_t tx_ordinal;  /* ... so many events are done, too; 0: none */
-    int64_t backfill_seq; /* while rows from before are published and kept: up to here; 0: none */
+    int64_t backfill_seq; /* while rows from before are published and kept: up to here; of captured
+                             tables: end of the last transaction that was read before lsn, as their
+                             records tell it. 0: none */
 } MarkerPosition;
 
 /* Holds once so many events are marked. */

@@ -111,8 +111,8 @@ static const char *letters_are_needed_by(const PipelineConfig *pipeline)
                ? "on_unrouted = \"dead_letter\""
            : pipeline->route.on_missing_topic == ON_MISSING_TOPIC_DEAD_LETTER
                ? "on_missing_topic = \"dead_letter\""
-           : pipeline->wal.messages ? "messages = true"
-                                    : NULL;
+           : pipeline->capture != CAPTURE_TABLES && pipeline->wal.messages ? "messages = true"
+                                                                           : NULL;
 }
 
 static bool letters_have_no_table(const Facts *facts, Saying *say)

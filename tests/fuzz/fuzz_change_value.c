@@ -8,9 +8,9 @@
 #include "check.h"
 #include "target.h"
 
-static const uint32_t TYPES[] = {16,   17,   20,   21,   23,   25,   26,   114,  142,  600,  700,
-                                 701,  790,  1042, 1082, 1083, 1114, 1184, 1186, 1266, 1560, 1562,
-                                 1700, 2950, 1007, 1009, 1231, 1001, 1182, 1115, 90000};
+static const uint32_t TYPES[] = {16,   17,   20,   21,   23,   25,   26,   114,  142,   600,  700,
+                                 701,  790,  1042, 1082, 1083, 1114, 1184, 1186, 1266,  1560, 1562,
+                                 1700, 2950, 1007, 1009, 1231, 1001, 1182, 1115, 90000, 90001};
 
 static void know_types(ChangeCatalog *catalog)
 {
@@ -28,6 +28,7 @@ static void know_types(ChangeCatalog *catalog)
         {.oid = 1231, .kind = 'b', .element = 1700, .delimiter = ','},
         {.oid = 1700, .kind = 'b', .delimiter = ','},
         {.oid = 90000, .kind = 'b', .name = (char *)"hstore", .delimiter = ','},
+        {.oid = 90001, .kind = 'b', .name = (char *)"geometry", .delimiter = ':'},
     };
     for (size_t i = 0; i < sizeof(FACTS) / sizeof(*FACTS); i++) {
         *vec_add(&catalog->types) = FACTS[i];

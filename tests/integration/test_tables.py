@@ -3,6 +3,8 @@
 import json
 
 from support.common import eventually
+from support.tables import SLOT
+from support.wal import Wal
 
 ITEM = "id int PRIMARY KEY, name text NOT NULL, price numeric(8,2) DEFAULT 1.50, note text"
 
@@ -256,3 +258,22 @@ def test_a_table_that_was_out_of_the_publication_for_a_while_is_a_gap(tables):
     tables.relay(snapshot="never", args=["--new-slot"]).start()
     tables.database.execute("INSERT INTO item VALUES (3, 'c')")
     assert [change["after"]["id"] for change in tables.records("item", 2)] == [1, 3]
+
+
+def test_the_transaction_before_is_told_over_a_restart_and_beside_the_log_of_others(tables):
+    tables.create("item", ITEM)
+    tables.publish()
+    tables.database.execute("CREATE TABLE noise (n int)")
+    wal = Wal(tables.database, publication=None)
+    relay = tables.relay([{"table": "public.item"}], snapshot="never").start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    first, = tables.records("item", 1)
+    assert first.place[0] is None
+    ended = wal.now()
+    tables.database.execute("INSERT INTO noise SELECT generate_series(1, 1000)")
+    wal.wait_confirmed(name=SLOT)
+    relay.stop()
+    tables.relay([{"table": "public.item"}], snapshot="never").start()
+    tables.database.execute("INSERT INTO item VALUES (2, 'b')")
+    second = tables.records("item", 2)[1]
+    assert int(first.place[1]) < int(second.place[0]) <= ended < int(second.place[1])

@@ -12,7 +12,7 @@ ITEM = "id int PRIMARY KEY, name text, note text"
 
 
 def rows(changes):
-    return [change for change in changes if change["op"] == "r"]
+    return [change for change in changes if change.get("op") == "r"]
 
 
 def markers(changes):
@@ -41,3 +41,145 @@ def test_rows_come_first_with_debezium_s_markers_and_the_stream_follows(tables):
     tables.database.execute("INSERT INTO b VALUES (1, 'new'); DELETE FROM a WHERE id = 2")
     assert [change["op"] for change in tables.records("b", 1)] == ["c"]
     assert tables.records("a", 5)[3]["op"] == "d"
+
+
+TYPES = {
+    "smallint": "-32768", "bigint": "9223372036854775807", "boolean": "true", "real": "1.5", "double precision": "-0.1", "numeric": "'123.4500'",
+    "numeric(10,2)": "-7.25", "money": "12.34", "text": "E'tab\\t line\\n back\\\\ quote\" \\u00e9\\U0001F600'", "varchar(20)": "''", "char(5)": "'ab'",
+    "bytea": "'\\x00ff5c0a'", "date": "'2024-02-29'", "time": "'12:34:56.789012'", "timetz": "'12:34:56+02'", "timestamp": "'1582-10-04 01:02:03.4'",
+    "timestamptz": "'2024-02-29 12:00:00.123456+02'", "interval": "'1 year 2 mons 3 days 04:05:06.7'", "uuid": "'00000000-0000-0000-0000-000000000001'",
+    "json": "'{\"a\": [1, null]}'", "jsonb": "'{\"a\": \"\\\\n\"}'", "xml": "'<a/>'", "inet": "'10.0.0.1/24'", "cidr": "'10.0.0.0/8'",
+    "macaddr": "'08:00:2b:01:02:03'", "bit(3)": "'101'", "varbit": "'1'", "point": "'(1,2)'", "int4range": "'[1,5)'", "tstzrange": "'[2020-01-01,)'",
+    "int[]": "'{1,NULL,3}'", "text[]": "'{a,\"b,c\",NULL,\"\\\\N\"}'", "numeric[]": "'{1.10}'", "timestamptz[]": "'{2020-01-01 00:00:00+00}'",
+    "oid": "42", "mood": "'so so'", "positive": "5",
+}
+
+
+def test_a_row_of_the_snapshot_says_what_the_stream_says_of_it(tables):
+    database = tables.database
+    database.execute("CREATE TYPE mood AS ENUM ('bad', 'so so', 'good'); CREATE DOMAIN positive AS int CHECK (VALUE > 0)")
+    columns = ", ".join(f"c{i} {kind}" for i, kind in enumerate(TYPES))
+    tables.create("typed", f"id int PRIMARY KEY, {columns}, doubled int GENERATED ALWAYS AS (id * 2) STORED")
+    database.execute(f"INSERT INTO typed VALUES (1, {', '.join(TYPES.values())}), (2{', NULL' * len(TYPES)})")
+    database.execute("INSERT INTO typed (id, c16, c20) VALUES (3, 'infinity', '-infinity')".replace("c16", f"c{list(TYPES).index('date')}")
+                     .replace("c20", f"c{list(TYPES).index('timestamptz')}"))
+    tables.publish()
+    tables.relay().start().wait_log("STREAM_STARTED")
+    database.execute("UPDATE typed SET id = id")
+    changes = tables.records("typed", 6)
+    assert [change["op"] for change in changes] == ["r"] * 3 + ["u"] * 3
+    for read, updated in zip(changes[:3], changes[3:]):
+        assert read["after"] == updated["after"] and list(read["after"]) == list(updated["after"])
+        assert read.key == updated.key
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_writers_during_the_snapshot_leave_the_topic_with_what_the_table_has(tables, workers):
+    """Some 40 MB: several chunks."""
+    tables.create("item", ITEM)
+    tables.create("other", ITEM)
+    tables.database.execute("INSERT INTO item SELECT i, 'old', repeat('x', 1000) FROM generate_series(1, 40000) i")
+    tables.database.execute("INSERT INTO other SELECT i, 'old', NULL FROM generate_series(1, 500) i")
+    tables.publish()
+    over = threading.Event()
+
+    def write():
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            tables.database.execute(
+                f"UPDATE item SET name = 'new', note = repeat('y', 1000) WHERE id BETWEEN {turn * 7} AND {turn * 7 + 2}; "
+                f"DELETE FROM item WHERE id = {40000 - turn}; INSERT INTO item VALUES ({50000 + turn}, 'new', NULL); "
+                f"DELETE FROM other WHERE id = {turn}")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        relay = tables.relay(snapshot_workers=workers).start()
+        relay.wait_log("STREAM_STARTED", 60)
+    finally:
+        over.set()
+        writer.join()
+    tables.wait_state("item", 60)
+    tables.wait_state("other")
+    marks = markers(tables.records("item")) + markers(tables.records("other"))
+    assert marks.count("first") == marks.count("last") == 1
+    assert not relay.log_lines("SNAPSHOT_TABLE_CHANGED")
+    assert relay.status()["pipelines"][0]["snapshot"]["state"] == "complete"
+
+
+@pytest.mark.parametrize("point", ["snapshot_chunk:2:kill", "snapshot_end:1:kill"])
+def test_a_kill_in_the_snapshot_costs_the_tables_alone_that_were_not_done(tables, point):
+    for name in ("a", "b"):
+        tables.create(name, ITEM)
+        tables.database.execute(f"INSERT INTO {name} SELECT i, 'old', NULL FROM generate_series(1, 50) i")
+    tables.publish()
+    relay = tables.relay()
+    relay.start(fail_at=point)
+    relay.wait_exit()
+    slot = tables.database.execute("SELECT restart_lsn, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'outboxd_catalog'")
+    assert len(slot) == 1
+    tables.database.execute("DELETE FROM a WHERE id <= 10; DELETE FROM b WHERE id <= 10; UPDATE b SET name = 'new' WHERE id = 11")
+    done = {name for name, in tables.database.execute("SELECT table_name FROM outbox.captured_table")}
+    relay.start().wait_log("STREAM_STARTED", 30)
+    for name in ("a", "b"):
+        tables.wait_state(name)
+        if name in done:
+            assert len(rows(tables.records(name))) == 50
+    assert {name for name, in tables.database.execute("SELECT table_name FROM outbox.captured_table")} == {"a", "b"}
+    if point.startswith("snapshot_end"):
+        assert done == {"a", "b"}
+
+
+@pytest.mark.parametrize("statement, changed", [
+    ("TRUNCATE b", True), ("VACUUM FULL b", True), ("ALTER TABLE b ALTER id TYPE bigint", True), ("ALTER TABLE b DROP COLUMN note", True),
+    ("ALTER TABLE b ADD COLUMN size int DEFAULT 3", True), ("VACUUM b", False)])
+def test_a_table_that_is_another_one_by_now_is_read_again(tables, statement, changed):
+    """The topic of the first table is missing, and with it the room for the second one: nothing of that is read before the statement."""
+    tables.create("a", ITEM, topic=False)
+    tables.create("b", ITEM)
+    tables.database.execute("INSERT INTO a SELECT i, 'a', NULL FROM generate_series(1, 200) i; INSERT INTO b SELECT i, 'b', NULL FROM generate_series(1, 20) i")
+    tables.publish()
+    relay = tables.relay(in_flight_events=100, batch_events=10)
+    relay.start(wait_ready=False)
+    relay.wait_log("TOPIC_MISSING")
+    tables.database.execute(statement)
+    tables.kafka.create_topic(tables.topic("a"))
+    relay.wait_log("STREAM_STARTED", 60)
+    assert bool(relay.log_lines("SNAPSHOT_TABLE_CHANGED.*public.b")) == changed
+    tables.wait_state("a")
+    tables.wait_state("b")
+    marks = markers(tables.records("a")) + markers(tables.records("b"))
+    assert marks.count("last") == 1
+
+
+def test_partitions_come_under_the_name_of_their_root(tables):
+    tables.create("m", "id int, kind text, note text, PRIMARY KEY (kind, id)) PARTITION BY LIST (kind", topic=False)
+    tables.database.execute("CREATE TABLE m_a PARTITION OF m FOR VALUES IN ('a')")
+    tables.database.execute("CREATE TABLE m_b (note text, kind text NOT NULL, id int NOT NULL)")  # columns in another order
+    tables.database.execute("ALTER TABLE m ATTACH PARTITION m_b FOR VALUES IN ('b')")
+    tables.database.execute("INSERT INTO m VALUES (1, 'a', 'x'), (2, 'b', 'y')")
+    tables.kafka.create_topic(tables.topic("m"))
+    tables.publish("m")
+    tables.relay().start().wait_log("STREAM_STARTED")
+    assert [change["after"] for change in tables.records("m", 2)] == [{"id": 1, "kind": "a", "note": "x"}, {"id": 2, "kind": "b", "note": "y"}]
+    assert markers(tables.records("m")) == ["first", "last"]
+
+
+def test_what_inherits_is_a_table_of_its_own(tables):
+    tables.create("p", ITEM)
+    tables.database.execute("CREATE TABLE q () INHERITS (p); ALTER TABLE q ADD PRIMARY KEY (id); GRANT SELECT ON q TO " + RELAY)
+    tables.names.append("q")
+    tables.kafka.create_topic(tables.topic("q"))
+    tables.database.execute("INSERT INTO p VALUES (1, 'p'); INSERT INTO q VALUES (2, 'q')")
+    tables.publish()
+    tables.relay().start().wait_log("STREAM_STARTED")
+    assert [change["after"]["id"] for change in tables.records("p", 1) + tables.records("q", 1)] == [1, 2]
+
+
+def test_an_empty_database_goes_on_at_once(tables):
+    tables.create("a", ITEM)
+    tables.publish()
+    tables.relay().start().wait_log("STREAM_STARTED")
+    tables.database.execute("INSERT INTO a VALUES (1, 'x')")
+    assert [change["op"] for change in tables.records("a", 1)] == ["c"]

@@ -106,7 +106,7 @@ Test(change_table, a_text_that_is_no_value_is_told_without_it)
                       "Look at the row");
     expect_unreadable(790, false, "1.234,56 \xe2\x82\xac",
                       "table 'shop.item', column 'v': the text of the value is none of its type",
-                      "Set lc_monetary to 'C'");
+                      "set lc_monetary to 'C'");
 }
 
 /* Debezium stops there. */

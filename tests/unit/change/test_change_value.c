@@ -38,6 +38,7 @@ static void begin(void)
     know(1185, "_timestamptz", 1184);
     know(1700, "numeric", 0);
     know(90000, "hstore", 0);
+    know(90001, "geometry", 0);
 }
 
 static void end(void)
@@ -170,6 +171,19 @@ Test(change_value, arrays_and_hstores_are_closed)
     expect_refused(90000, -1, "\"a\"=>b");
     expect_refused(90000, -1, "\"a\"=>\"b\",");
     expect_refused(90000, -1, "\"a\"=>\"b\" \"c\"=>\"d\"");
+}
+
+Test(change_value, a_geometry_is_ewkb_in_either_byte_order)
+{
+    expect_written(90001, -1, "0101000020E6100000000000000000F03F0000000000000040",
+                   "{\"wkb\":\"AQEAACDmEAAAAAAAAAAA8D8AAAAAAAAAQA==\",\"srid\":4326}");
+    expect_written(90001, -1, "0020000001000010E63FF00000000000004000000000000000",
+                   "{\"wkb\":\"ACAAAAEAABDmP/AAAAAAAABAAAAAAAAAAA==\",\"srid\":4326}");
+    expect_written(90001, -1, "010700000000000000", "{\"wkb\":\"AQcAAAAAAAAA\",\"srid\":null}");
+    expect_refused(90001, -1, "0107000000000000");
+    expect_refused(90001, -1, "01070000000000000");
+    expect_refused(90001, -1, "01070000000000000x");
+    expect_refused(90001, -1, "");
 }
 
 /* In arrays Debezium makes other dates of them. */

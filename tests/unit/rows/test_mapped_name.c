@@ -37,9 +37,6 @@ Test(mapped_name, a_pattern_is_an_expression_of_the_whole_name)
 Test(mapped_name, what_an_expression_means_otherwise_is_itself)
 {
     expect_name("shop.a$b(c)+d|e^{f}*", "shop", false, "^a\\$b\\(c\\)\\+d\\|e\\^\\{f\\}.*$", true);
-    expect_name("shop.a\\*b", "shop", false, "a*b", false);
-    expect_name("shop.a\\*b*", "shop", false, "^a\\*b.*$", true);
-    expect_name("shop.a\\.b", "shop", false, "a.b", false);
     expect_name("shop.été*", "shop", false, "^été.*$", true);
 }
 
@@ -50,8 +47,7 @@ Test(mapped_name, sets)
     expect_name("shop.[^a]", "shop", false, "^[^a]$", true);
     expect_name("shop.[]a]", "shop", false, "^[\\]a]$", true);
     expect_name("shop.[a-]", "shop", false, "^[a\\-]$", true);
-    expect_name("shop.[.][[:]", "shop", false, "^[\\.][\\[\\:]$", true);
-    expect_name("shop.[a\\]^]", "shop", false, "^[a\\]\\^]$", true);
+    expect_name("shop.[[:][a^]", "shop", false, "^[\\[\\:][a\\^]$", true);
     expect_name("shop.[ä-ü]", "shop", false, "^[ä-ü]$", true);
 }
 
@@ -80,7 +76,7 @@ Test(mapped_name, what_is_no_name)
 /* Cut anywhere, and with any byte in any place: read, or refused. */
 Test(mapped_name, no_text_is_read_beyond_its_end)
 {
-    static const char WHOLE[] = "\"S\"\"h\".[!a-cü]?\\**é";
+    static const char WHOLE[] = "\"S\"\"h\".[!a-cü]?**é";
     for (size_t cut = 0; cut < sizeof(WHOLE); cut++) {
         for (int byte = -1; byte < 256; byte++) {
             AUTO_TEXT text = x_strndup(WHOLE, cut);

@@ -1,0 +1,246 @@
+/* capture = "tables": what each mapping means, table by table, and the SQL that an administrator
+ * runs. What must hold was judged before, by the list of preconditions (check_table.c). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "change/change_catalog.h"
+#include "change/change_mapping.h"
+#include "check/check.h"
+#include "pg/result.h"
+#include "rows/mapped.h"
+#include "rows/mapped_script.h"
+
+enum { TABLES_SHOWN = 20 }; /* of one mapping */
+
+typedef struct MappedCheck {
+    Check *check;
+    const PipelineConfig *pipeline;
+    Mapped mapped;
+    ChangeCatalog catalog;
+    PGresult *identities; /* a row for each column of the replica identity of a table */
+} MappedCheck;
+
+static PGresult *mapped_ask(const MappedCheck *m, const char *step, const char *sql)
+{
+    AUTO_BUFFER oids = TEXT_EMPTY;
+    text_add_char(&oids, '{');
+    for (size_t i = 0; i < m->mapped.tables.count; i++) {
+        text_printf(&oids, "%s%u", i > 0 ? "," : "", m->mapped.tables.items[i].oid);
+    }
+    text_add_char(&oids, '}');
+    const char *const values[] = {oids.data};
+    return check_query(m->check, step, sql, 1, values);
+}
+
+/* The columns that an old row has, but for FULL, which has all. */
+static const char IDENTITIES[] =
+    "SELECT c.oid, a.attname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indrelid ="
+    " c.oid AND i.indisvalid AND i.indimmediate AND CASE c.relreplident WHEN 'd' THEN"
+    " i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END JOIN pg_catalog.pg_attribute a"
+    " ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::pg_catalog.int2[]) WHERE c.oid = ANY"
+    " ($1::pg_catalog.oid[]) ORDER BY c.oid, a.attnum";
+
+static bool mapped_look(MappedCheck *m)
+{
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    AUTO_ERROR err = {0};
+    mapped_add_query(m->pipeline, &(MappedQuestion){.sizes = true},
+                     PQserverVersion(pg_session_raw(m->check->session)), &sql);
+    AUTO(PGresult, pg_session_free_result)
+    tables = check_query(m->check, "mapped tables", sql.data, 0, NULL);
+    if (tables == NULL) {
+        return false;
+    }
+    bool read = mapped_read(tables, &m->mapped, &err) == OK;
+    AUTO(PGresult, pg_session_free_result)
+    columns = read ? mapped_ask(m, "columns of mapped tables", CHANGE_CATALOG_TABLES) : NULL;
+    read = columns != NULL && change_catalog_read_tables(&m->catalog, columns, &err) == OK;
+    m->identities = read ? mapped_ask(m, "replica identities", IDENTITIES) : NULL;
+    if (err.class != ERROR_NONE) {
+        check_problem(m->check, EXIT_POSTGRES, "database", NULL, "%s", error_message(&err));
+    }
+    return m->identities != NULL;
+}
+
+static uint32_t identity_oid(const MappedCheck *m, int row)
+{
+    return (uint32_t)strtoul(pg_value(m->identities, row, 0), NULL, 10);
+}
+
+/* The rows are in the order of the OIDs: there may be thousands of tables. */
+static bool is_in_identity(const MappedCheck *m, const MappedTable *table, const char *column)
+{
+    int low = 0;
+    int rows = PQntuples(m->identities);
+    for (int high = rows; low < high;) {
+        int middle = low + (high - low) / 2;
+        if (identity_oid(m, middle) < table->oid) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    for (; low < rows && identity_oid(m, low) == table->oid; low++) {
+        if (strcmp(pg_value(m->identities, low, 1), column) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The columns of the record's key: how many, their names for people, whether an old row has all. */
+typedef struct Key {
+    size_t count;
+    Text names;
+    bool in_old_row;
+} Key;
+
+static void key_add(const MappedCheck *m, const MappedTable *table, const char *column, Key *key)
+{
+    bool known = table->identity == 'f' || is_in_identity(m, table, column);
+    text_printf(&key->names, "%s%s", key->count > 0 ? ", " : "", column);
+    key->in_old_row = (key->count == 0 || key->in_old_row) && known;
+    key->count++;
+}
+
+static Key key_of(const MappedCheck *m, const MappedTable *table)
+{
+    Key key = {0};
+    const StringList *configured = &m->pipeline->tables.mappings[table->mapping].key;
+    const ChangeTableFacts *facts = change_catalog_table(&m->catalog, table->oid);
+    for (size_t i = 0; i < configured->count; i++) {
+        key_add(m, table, configured->items[i], &key);
+    }
+    for (size_t i = 0; configured->count == 0 && facts != NULL && i < facts->columns.count; i++) {
+        if (facts->columns.items[i].in_key > 0) {
+            key_add(m, table, facts->columns.items[i].name, &key);
+        }
+    }
+    return key;
+}
+
+static const char *old_row_of(const MappedTable *table)
+{
+    return !table->usable           ? "inserts only: it has no usable replica identity"
+           : table->identity == 'f' ? "updates and deletes with the whole old row (FULL)"
+           : table->identity == 'i' ? "deletes with the columns of the replica identity's index"
+           : table->identity == 'm' ? "old rows as each partition's replica identity has them"
+                                    : "deletes with the primary key";
+}
+
+static void mapped_say_table(MappedCheck *m, const MappedTable *table, const Key *key)
+{
+    const char *missing = table->readable ? "" : table->selects ? "; row security" : "; no SELECT";
+    text_printf(&m->check->facts, "               %s: %s%s; %s%s\n", table->sql,
+                key->count > 0 ? "key " : "no key", text_string(&key->names), old_row_of(table),
+                missing);
+}
+
+/* The topic of the table, and whether all of its records have a key there. */
+static void mapped_need_topic(MappedCheck *m, const MappedTable *table, const Key *key)
+{
+    const MappingConfig *mapping = &m->pipeline->tables.mappings[table->mapping];
+    ChangeNames names = {.prefix = m->pipeline->tables.topic_prefix,
+                         .database = PQdb(pg_session_raw(m->check->session)),
+                         .schema = table->schema,
+                         .table = table->name};
+    AUTO_TEXT topic = NULL;
+    AUTO_ERROR err = {0};
+    if (change_mapping_topic(mapping, &names, &topic, &err) != OK) {
+        check_problem(m->check, EXIT_CONFIG, "configuration", error_remedy(&err), "%s",
+                      error_message(&err));
+        return;
+    }
+    bool deletes = (mapping->operations & OPERATION_DELETE) != 0 && table->usable;
+    AUTO_TEXT user = x_format("table %s of pipeline \"%s\"", table->sql, m->pipeline->name);
+    check_need_topic(m->check, m->pipeline, topic, user, key->count == 0,
+                     deletes && key->count > 0 && !key->in_old_row);
+}
+
+static void mapped_warn(MappedCheck *m, const MappedTable *table, const Key *key)
+{
+    const MappingConfig *mapping = &m->pipeline->tables.mappings[table->mapping];
+    bool deletes = (mapping->operations & OPERATION_DELETE) != 0 && table->usable;
+    if (key->count == 0) {
+        check_warning(m->check, "database",
+                      "Add a primary key to the table, or name columns in key of the mapping.",
+                      "records of %s have no key: the changes of a row may be read out of order",
+                      table->sql);
+    } else if (deletes && !key->in_old_row) {
+        AUTO_TEXT remedy = x_format("ALTER TABLE %s REPLICA IDENTITY FULL; or use the columns of "
+                                    "its replica identity as the key",
+                                    table->sql);
+        check_warning(m->check, "database", remedy,
+                      "a delete of %s does not have the key (%s): the old row of the WAL lacks a "
+                      "column of it",
+                      table->sql, text_string(&key->names));
+    }
+}
+
+static void mapped_say_mapping(MappedCheck *m, size_t mapping)
+{
+    size_t count = 0;
+    int64_t rows = 0;
+    int64_t bytes = 0;
+    for (size_t i = 0; i < m->mapped.tables.count; i++) {
+        const MappedTable *table = &m->mapped.tables.items[i];
+        if (table->mapping == mapping) {
+            count++;
+            rows += table->rows > 0 ? table->rows : 0;
+            bytes += table->bytes > 0 ? table->bytes : 0;
+        }
+    }
+    text_printf(&m->check->facts, "mapping        %s: %zu table%s, about %lld rows, %lld KiB\n",
+                m->pipeline->tables.mappings[mapping].table, count, count == 1 ? "" : "s",
+                (long long)rows, (long long)(bytes / 1024));
+    size_t shown = 0;
+    for (size_t i = 0; i < m->mapped.tables.count; i++) {
+        const MappedTable *table = &m->mapped.tables.items[i];
+        if (table->mapping != mapping) {
+            continue;
+        }
+        Key key = key_of(m, table);
+        mapped_need_topic(m, table, &key);
+        if (shown++ < TABLES_SHOWN) {
+            mapped_say_table(m, table, &key);
+            mapped_warn(m, table, &key);
+        }
+        text_free(&key.names);
+    }
+    if (count > TABLES_SHOWN) {
+        text_printf(&m->check->facts, "               and %zu more\n", count - TABLES_SHOWN);
+    }
+}
+
+static void mapped_say_script(MappedCheck *m)
+{
+    AUTO_BUFFER script = TEXT_EMPTY;
+    PGresult *role =
+        check_query(m->check, "role", "SELECT pg_catalog.quote_ident(current_user)", 0, NULL);
+    if (role != NULL) {
+        mapped_script_add(m->pipeline, &m->mapped, pg_value(role, 0, 0), &script);
+    }
+    PQclear(role);
+    if (script.length > 0) {
+        text_printf(&m->check->facts, "sql            an administrator runs:\n%s", script.data);
+    }
+}
+
+void check_mapped(Check *check, const PipelineConfig *pipeline)
+{
+    MappedCheck m = {.check = check, .pipeline = pipeline};
+    if (mapped_look(&m)) {
+        for (size_t i = 0; i < pipeline->tables.mapping_count; i++) {
+            mapped_say_mapping(&m, i);
+        }
+        mapped_say_script(&m);
+    }
+    if (PQserverVersion(pg_session_raw(check->session)) < 140000) {
+        text_add(&check->facts, "correlation    none: PostgreSQL 13 does not send the messages of "
+                                "outbox.set_context\n");
+    }
+    PQclear(m.identities);
+    change_catalog_clear(&m.catalog);
+    mapped_clear(&m.mapped);
+}

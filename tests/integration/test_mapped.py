@@ -1,0 +1,272 @@
+"""Which tables the mappings of capture = "tables" mean, and what must hold of them: `outboxd check` on a real server."""
+
+import contextlib
+import os
+import re
+
+import pytest
+
+from conftest import grant_memberships
+from support.fetch import POSTGRES_VERSIONS
+from support.postgres import RELAY, SUPERUSER, PostgresServer
+from support.relay import configuration, migrate, outboxd, write_configuration
+
+PUBLICATION = "outboxd_orders"
+SECOND = PUBLICATION + "_inserts"
+
+
+@contextlib.contextmanager
+def made_server(directory, **more):
+    server = PostgresServer(directory, **more)
+    server.start()
+    server.create_roles()
+    server.execute(f"ALTER ROLE {RELAY} REPLICATION")
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def server(work_directory):
+    """Its roles are changed here."""
+    with made_server(os.path.join(work_directory, "postgresql-mapped")) as server:
+        yield server
+
+
+def made_database(server):
+    database = server.fresh_database("shop")
+    migrate(database)
+    grant_memberships(database)
+    database.execute(f"CREATE SCHEMA shop; GRANT USAGE ON SCHEMA shop TO {RELAY};"
+                     f" ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO {RELAY}")
+    return database
+
+
+@pytest.fixture
+def database(server):
+    database = made_database(server)
+    yield database
+    database.drop()
+
+
+class Checked:
+    """What `outboxd check` said of a pipeline with these mappings."""
+
+    def __init__(self, database, tmp_path, mappings, expect=0, **pipeline):
+        groups = [{"table": m} if isinstance(m, str) else m for m in mappings]
+        one = {"name": "orders", "capture": "tables", "sink": "null", "topic_prefix": "shop", "mappings": groups, **pipeline}
+        config = configuration(database.dsn(), "", pipelines=[one])
+        result = outboxd("check", "-c", write_configuration(str(tmp_path / "outboxd.conf"), config), expect=expect)
+        assert result.stderr == "" and "nothing was changed" in result.stdout
+        self.text = result.stdout
+
+    def remedy(self, problem):
+        lines = self.text.splitlines()
+        number = next((i for i, line in enumerate(lines) if problem in line), None)
+        assert number is not None, f"no problem {problem!r} in:\n{self.text}"
+        return lines[number + 1].strip().removeprefix("remedy: ")
+
+    def script(self):
+        """The statements of the SQL block."""
+        lines = self.text.splitlines()
+        start = next((i for i, line in enumerate(lines) if line.startswith("sql  ")), len(lines))
+        statements = []
+        for line in lines[start + 1:]:
+            if not re.match(r"(CREATE|ALTER|GRANT) ", line):
+                break
+            statements.append(line)
+        return statements
+
+    def tables(self):
+        """Names of the tables that are shown, with what is said of each."""
+        return dict(re.findall(r"^ {15}(\S.*?): (.*)$", self.text, re.MULTILINE))
+
+
+@pytest.fixture
+def check(database, tmp_path):
+    return lambda *mappings, **more: Checked(database, tmp_path, mappings, **more)
+
+
+def run(database, statements):
+    for statement in statements if isinstance(statements, list) else re.findall(r"[^;]+;", statements):
+        database.execute(statement, user=SUPERUSER)
+
+
+def published(database, publication):
+    return {row[0] for row in database.execute("SELECT tablename FROM pg_publication_tables WHERE pubname = %s", (publication,))}
+
+
+# -- which tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_names_and_patterns_mean_what_sql_means(check, database):
+    database.execute("""CREATE SCHEMA "Odd ""one"; CREATE TABLE shop.orders (id int PRIMARY KEY); CREATE TABLE shop."Orders" (id int PRIMARY KEY);
+        CREATE TABLE shop.order_1 (id int PRIMARY KEY); CREATE TABLE shop."a.b*c" (id int PRIMARY KEY); CREATE TABLE shop.azc (id int PRIMARY KEY);
+        CREATE TABLE shop."Ünï täble" (id int PRIMARY KEY); CREATE TABLE "Odd ""one"."q""t" (id int PRIMARY KEY)""")
+
+    def meant(*mappings):
+        return set(check(*mappings, expect=2, snapshot="never").tables())
+
+    assert meant("SHOP.ORDERS") == {"shop.orders"}
+    assert meant('shop."Orders"') == {'shop."Orders"'}
+    assert meant('shop."a.b*c"') == {'shop."a.b*c"'}
+    assert meant("shop.a*c") == {'shop."a.b*c"', "shop.azc"}
+    assert meant("shop.a[!x-y]c") == {"shop.azc"}
+    assert meant("shop.order_?") == {"shop.order_1"}
+    assert meant("shop.[a-o]*") == {"shop.orders", "shop.order_1", 'shop."a.b*c"', "shop.azc"}
+    assert meant('"Odd ""one".*') == {'"Odd ""one"."q""t"'}
+    assert meant("odd*.*") == set(), "a pattern is folded: it means no letter that is written otherwise"
+    assert meant("shop.?nï?täble") == {'shop."Ünï täble"'}
+    assert len(meant("*.*")) == 7, "neither PostgreSQL's tables nor those of the outbox"
+
+
+def test_what_is_no_table_is_said(check, database):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY); CREATE VIEW shop.v AS SELECT 1 AS a")
+    checked = check("shop.orderz", "shop.v", "outbox.position", "pg_catalog.pg_class", "nix.*", expect=2)
+    assert "database: mapping 'shop.orderz': no such table exists in database" in checked.text
+    assert "mapping 'shop.v' is not a table but a view" in checked.text
+    assert "mappings 'outbox.position', 'pg_catalog.pg_class': temporary tables, tables of PostgreSQL itself" in checked.text
+    assert "warning: mapping 'nix.*' matches no table at present" in checked.text
+
+
+def test_a_table_has_one_mapping(check, database):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY)")
+    assert "table shop.orders belongs to two mappings, 'shop.*' and 'shop.orders'" in check("shop.*", "shop.orders", expect=2).text
+
+
+def test_partitions_come_under_their_root(check, database):
+    database.execute("""CREATE TABLE shop.part (id int, d int, PRIMARY KEY (id, d)) PARTITION BY RANGE (d);
+        CREATE TABLE shop.part_1 PARTITION OF shop.part FOR VALUES FROM (0) TO (10);
+        CREATE TABLE shop.part_2 PARTITION OF shop.part FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (d);
+        CREATE TABLE shop.part_2a PARTITION OF shop.part_2 FOR VALUES FROM (10) TO (20)""")
+    run(database, check("shop.part*", expect=2).script())
+    checked = check("shop.part*", "shop.part_1")
+    assert set(checked.tables()) == {"shop.part"}
+    assert "warning: mapping 'shop.part_1': this is a partition of a table that another mapping captures" in checked.text
+    assert "rows of shop.part_1 come under the name of shop.part, which no mapping means" in check("shop.part_1", expect=2).text
+    database.execute(f"ALTER PUBLICATION {PUBLICATION} SET (publish_via_partition_root = false)", user=SUPERUSER)
+    run(database, check("shop.part", expect=2).remedy("so nothing comes under the name of shop.part"))
+    check("shop.part")
+
+
+# -- the publications ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_sql_block_is_all_that_is_missing_and_breaks_no_application(check, database, server):
+    database.execute(f"""CREATE SCHEMA "Other"; CREATE TABLE shop.orders (id int PRIMARY KEY, v text); CREATE TABLE shop.log (v text);
+        CREATE TABLE "Other"."T" (id int PRIMARY KEY DEFERRABLE, v text); CREATE TABLE shop.whole (v text); ALTER TABLE shop.whole REPLICA IDENTITY FULL;
+        CREATE TABLE shop.child () INHERITS (shop.orders);
+        REVOKE SELECT ON shop.orders FROM {RELAY}; INSERT INTO shop.log VALUES ('a'); INSERT INTO "Other"."T" VALUES (1); INSERT INTO shop.child VALUES (1)""")
+    checked = check("shop.*", '"Other".*', expect=2)
+    assert f'publication "{PUBLICATION}" does not exist' in checked.text
+    assert checked.tables()["shop.orders"] == "key id; deletes with the primary key; no SELECT"
+    assert checked.tables()["shop.whole"] == "no key; updates and deletes with the whole old row (FULL)"
+    assert checked.tables()["shop.log"] == "no key; inserts only: it has no usable replica identity"
+    run(database, checked.script())
+    assert published(database, PUBLICATION) == {"orders", "whole"}
+    assert published(database, SECOND) == {"log", "T", "child"}
+    database.execute("""UPDATE shop.log SET v = 'b'; UPDATE "Other"."T" SET v = 'b'; UPDATE shop.child SET v = 'b'; DELETE FROM shop.log""")
+    after = check("shop.*", '"Other".*')
+    assert after.script() == []
+    assert 'warning: updates and deletes of "Other"."T", shop.child, shop.log are not captured' in after.text
+
+
+def test_a_table_that_is_not_published_is_added_where_it_belongs(check, database):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY)")
+    run(database, check("shop.*", expect=2).script())
+    check("shop.*")
+    database.execute("CREATE TABLE shop.more (id int PRIMARY KEY); CREATE TABLE shop.log (v text)")
+    checked = check("shop.*", expect=2)
+    remedy = checked.remedy(f'publication "{PUBLICATION}" does not publish shop.log, shop.more: no change of it is captured')
+    assert remedy == (f'ALTER PUBLICATION "{PUBLICATION}" ADD TABLE ONLY shop.more; CREATE PUBLICATION "{SECOND}" FOR TABLE ONLY shop.log WITH '
+                      "(publish = 'insert, truncate', publish_via_partition_root = true);")
+    run(database, remedy)
+    checked = check("shop.*")
+    database.execute("ALTER TABLE shop.log REPLICA IDENTITY FULL")
+    run(database, check("shop.*").remedy("the table has a replica identity, but only publication"))
+    assert published(database, PUBLICATION) == {"orders", "more", "log"} and published(database, SECOND) == set()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_application_whose_updates_are_refused_is_helped(check, database, wide):
+    database.execute("CREATE TABLE shop.log (v text); INSERT INTO shop.log VALUES ('a')")
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR {'ALL TABLES' if wide else 'TABLE shop.log'}", user=SUPERUSER)
+    remedy = check("shop.*", expect=2).remedy("PostgreSQL refuses every UPDATE and DELETE of the application in shop.log")
+    assert "ALTER TABLE shop.log REPLICA IDENTITY FULL;" in remedy
+    if wide:
+        assert "PUBLICATION" not in remedy, "one table cannot be taken out"
+        database.execute("ALTER TABLE shop.log REPLICA IDENTITY FULL")
+    else:
+        run(database, remedy.split("only inserts: ")[1])
+    database.execute("UPDATE shop.log SET v = 'b'")
+    check("shop.*")
+
+
+@pytest.mark.parametrize("hides, problem", [("(id)", "a column list of the publication hides columns of shop.orders"),
+                                            ("WHERE (id > 1)", "a row filter of the publication hides rows of shop.orders")])
+def test_what_the_publication_hides(check, database, hides, problem):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY, v text)")
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE shop.orders {hides}", user=SUPERUSER)
+    run(database, check("shop.orders", expect=2).remedy(problem).removeprefix("BEGIN;").removesuffix("COMMIT;"))
+    check("shop.orders")
+
+
+def test_operations_that_are_not_published(check, database):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY)")
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE shop.orders WITH (publish = 'insert')", user=SUPERUSER)
+    assert "does not publish all operations that the mappings capture of shop.orders" in check("shop.orders", expect=2).text
+    check({"table": "shop.orders", "operations": "c"})
+
+
+def test_unlogged_tables_have_no_stream(check, database):
+    database.execute("CREATE UNLOGGED TABLE shop.fast (id int PRIMARY KEY)")
+    run(database, check("shop.*", expect=2).script())
+    assert "warning: shop.fast is unlogged: the WAL does not contain changes of it" in check("shop.*").text
+
+
+# -- keys and rights -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_delete_that_lacks_the_key_is_said(check, database):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY, customer int NOT NULL)")
+    run(database, check("shop.*", expect=2).script())
+    checked = check({"table": "shop.orders", "key": ["customer"]})
+    assert "warning: a delete of shop.orders does not have the key (customer)" in checked.text
+    assert "does not have the key" not in check("shop.orders").text
+    database.execute("ALTER TABLE shop.orders REPLICA IDENTITY FULL")
+    assert "does not have the key" not in check({"table": "shop.orders", "key": ["customer"]}).text
+
+
+def test_a_snapshot_needs_rights_and_the_stream_none(check, database, server):
+    database.execute(f"""CREATE TABLE shop.orders (id int PRIMARY KEY, owner text); REVOKE SELECT ON shop.orders FROM {RELAY};
+        REVOKE USAGE ON SCHEMA shop FROM {RELAY}""")
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE shop.orders", user=SUPERUSER)
+    check("shop.*", snapshot="never")
+    remedy = check("shop.*", expect=2).remedy(f"role {RELAY} may not SELECT shop.orders, which a snapshot needs")
+    assert remedy == f"GRANT USAGE ON SCHEMA shop TO {RELAY}; GRANT SELECT ON shop.orders TO {RELAY};"
+    run(database, remedy)
+    database.execute(f"REVOKE SELECT ON shop.orders FROM {RELAY}; GRANT SELECT (id, owner) ON shop.orders TO {RELAY}")
+    check("shop.*")
+    database.execute("ALTER TABLE shop.orders ENABLE ROW LEVEL SECURITY")
+    check("shop.*", snapshot="never")
+    remedy = check("shop.*", expect=2).remedy(f"row-level security hides rows of shop.orders from role {RELAY}")
+    assert remedy == f"ALTER ROLE {RELAY} BYPASSRLS;"
+    run(database, remedy)
+    try:
+        check("shop.*")
+    finally:
+        server.execute(f"ALTER ROLE {RELAY} NOBYPASSRLS")
+
+
+@pytest.mark.parametrize("major", sorted(POSTGRES_VERSIONS))
+def test_every_version_says_the_same(work_directory, tmp_path, major):
+    with made_server(os.path.join(work_directory, f"postgresql-mapped-{major}"), major=major) as server:
+        database = made_database(server)
+        database.execute("""CREATE TABLE shop.orders (id int PRIMARY KEY); CREATE TABLE shop.log (v text);
+            CREATE TABLE shop.part (id int PRIMARY KEY) PARTITION BY RANGE (id);
+            CREATE TABLE shop.part_1 PARTITION OF shop.part FOR VALUES FROM (0) TO (10)""")
+        run(database, Checked(database, tmp_path, ["shop.*"], expect=2).script())
+        checked = Checked(database, tmp_path, ["shop.*"])
+        assert set(checked.tables()) == {"shop.orders", "shop.log", "shop.part"} and checked.script() == []
+        assert ("correlation    none" in checked.text) == (major == "13")
