@@ -140,6 +140,7 @@ class TableLoad:
                     self.turn(me, big, connection)
                     big = 0
                 self.turn(me, None, connection)
+                self.stopping.wait(0.01)     # the machine has others to serve
                 if me == 1 and self.committed % 20 == 0:
                     with connection.cursor() as cursor:
                         cursor.execute("TRUNCATE cut")
