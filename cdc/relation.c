@@ -358,8 +358,11 @@ static void strangers_put(Relations *relations, uint32_t id)
         return;
     }
     if (relations->stranger_count < RELATIONS_STRANGERS_MAX) {
-        relations->strangers = x_realloc(relations->strangers, (relations->stranger_count + 1) *
-                                                                   sizeof(*relations->strangers));
+        size_t count = relations->stranger_count;
+        if ((count & (count - 1)) == 0) { /* full: room doubles */
+            relations->strangers =
+                x_realloc(relations->strangers, (count > 0 ? 2 * count : 1) * sizeof(uint32_t));
+        }
         relations->strangers[relations->stranger_count++] = id;
         return;
     }

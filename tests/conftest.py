@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 import os
 import re
 import shutil
@@ -71,6 +72,7 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
         items[:] = [item for item in items if part_of(item) in parts]
     _take_turns(items)
+    _each_value_once(items)
     others = [item for item in items if not _wanted(config, item)]
     if others:
         config.hook.pytest_deselected(items=others)
@@ -105,6 +107,36 @@ def _take_turns(items):
         if len(pair) == len(CAPTURES) and not any(item.get_closest_marker("soak") for item in pair.values()):
             names = sorted(pair)
             pair[names[zlib.crc32(repr(name).encode()) % len(names)]].add_marker(pytest.mark.soak)
+
+
+def _each_value_once(items):
+    """Of a test whose parameters are multiplied with each other, quick are as many cases as have each value of each of them; the rest is for soak.
+
+    Not where the products are the point: fail points, and what mutants must turn red.
+    """
+    with open(os.path.join(_HERE, "mutants", "table.tsv"), encoding="utf-8") as f:
+        held = set(re.findall(r"::(test_\w+)", f.read()))
+    tests = collections.defaultdict(list)
+    for item in items:
+        if hasattr(item, "callspec") and part_of(item) != "faults" and item.originalname not in held:
+            tests[item.path, item.originalname].append(item)
+    for cases in tests.values():
+        # Parameters that always change together are one.
+        parameters = {tuple(id(case.callspec.params[name]) for case in cases) for name in cases[0].callspec.params}
+        parameters = [values for values in parameters if len(set(values)) > 1]
+        if len(parameters) < 2 or math.prod(len(set(values)) for values in parameters) != len(cases):
+            continue
+        values = {case: {(id(p), p[n]) for p in parameters} for n, case in enumerate(cases)}
+        quick = [case for case in cases if not case.get_closest_marker("soak") and not case.get_closest_marker("matrix")]
+        missing = set().union(*map(values.get, quick))
+        for _ in range(len(quick)):
+            best = max(quick, key=lambda case: (len(values[case] & missing), zlib.crc32(case.name.encode())))
+            if not values[best] & missing:
+                break
+            missing -= values[best]
+            quick.remove(best)
+        for case in quick:
+            case.add_marker(pytest.mark.soak)
 
 
 def _group(item):

@@ -20,6 +20,7 @@ from support.relay import plain_binary
 from support.trial import Trial
 from support.wal import Wal
 
+pytestmark = pytest.mark.by_turns
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
 

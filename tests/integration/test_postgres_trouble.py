@@ -70,6 +70,7 @@ def test_terminated_connections_under_load_lose_and_repeat_nothing(under_load, d
     under_load(lambda _: fault(), times=8, pipeline={"on_publish": on_publish}, seed=3)
 
 
+@pytest.mark.by_turns
 def test_kafka_kill_and_restart_under_load_loses_and_repeats_nothing(under_load, kafka):
     def fault(_):
         kafka.kill()

@@ -120,7 +120,7 @@ def test_late_commit_behind_a_pipelined_fetch_keeps_key_order(relay, kafka, data
     topic = kafka.create_topic(f"{prefix}.order", partitions=3)
     workload.prepare(database, keys=8)
     one = relay({"batch_events": 5, "poll_interval_min": "1ms", "poll_interval_max": "2ms"}).start()
-    with workload.Writers(database, threads=8, keys=8, longest_ms=6):
+    with workload.Writers(database, threads=8, keys=8, longest_ms=6, pause_ms=0):
         eventually(lambda: one.published() >= 1500, 60, lambda: f"1500 published, have {one.published()}\n" + one.log_tail())
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, what="everything published")
     compare(read_truth(database), read_topics(kafka.brokers, topic)).assert_exact()

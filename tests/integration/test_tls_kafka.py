@@ -213,7 +213,7 @@ def test_a_password_that_changes_is_read_again_from_its_file(tls_relay, server, 
     topic, one = tls_relay("SHORT", f"sasl.mechanisms={mechanism}", "sasl.username=relay", f"sasl.password=${{file:{path}}}", protocol="sasl_ssl", emit=False,
                            env=newer if mechanism != "PLAIN" else None)
     one.start(timeout=60)
-    with workload.Writers(database, threads=3, keys=20, seed=6):
+    with workload.Writers(database, threads=3, keys=20, seed=6, pause_ms=30):
         one.wait_published(100)
         server.set_password(mechanism, "second-hush")
         reason = one.wait_not_ready("KAFKA_AUTHENTICATION", 30)
@@ -253,7 +253,7 @@ def test_another_client_certificate_is_used_from_a_signal_on(tls_relay, server, 
     for name in ("first", "second"):
         server.grant(name, topic, "WRITE", "DESCRIBE")
     one.start(timeout=60)
-    with workload.Writers(database, threads=3, keys=20, seed=6):
+    with workload.Writers(database, threads=3, keys=20, seed=6, pause_ms=30):
         one.wait_published(200)
         second = authorities["root"].issue("second", subject="second")
         if half:   # the certificate comes first; its key is still another's

@@ -63,6 +63,7 @@ def token_relay(relay, database, role, program):
     return make
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_a_password_that_changes_while_the_relay_runs_costs_nothing(token_relay, kafka, database, prefix, role, program, wal, capture):
     """The relay holds the old one, is refused, fetches the new one, and goes on."""

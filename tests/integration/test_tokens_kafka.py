@@ -60,7 +60,7 @@ def test_sessions_that_end_while_the_relay_publishes_cost_nothing(token_relay, s
                  f"from support.program import jws; print(jws(seconds={3600 if life.startswith('longer') else 5}))'")
     one = token_relay({"batch_events": 50}).start(timeout=60)
     begun = time.monotonic()
-    with workload.Writers(database, threads=3, keys=20, seed=6):
+    with workload.Writers(database, threads=3, keys=20, seed=6, pause_ms=30):
         while time.monotonic() - begun < 15:
             one.wait_published(one.published() + 20, 60)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 60, lambda: "all published\n" + one.log_tail())

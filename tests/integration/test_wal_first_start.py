@@ -171,7 +171,7 @@ def test_first_start_under_load_loses_and_repeats_nothing(wal_relay, kafka, data
     topic = kafka.create_topic(f"{prefix}.order", partitions=3)
     workload.prepare(database, keys=20)
     database.execute("SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, 500) n")
-    with workload.Writers(database, threads=6, keys=20, seed=seed, longest_ms=20):
+    with workload.Writers(database, threads=6, keys=20, seed=seed, longest_ms=20, pause_ms=0):
         one = wal_relay({"batch_events": 40}).start()
         one.wait_published(900, 40)
     finish(one, database, kafka, topic).assert_exact(duplicates=0)

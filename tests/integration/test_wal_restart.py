@@ -109,7 +109,7 @@ def test_interleaved_transactions_survive_restarts(wal_relay, kafka, database, w
     one.start()
     wal.wait_begun()
     one.stop()  # the slot is there: messages from before it would be nobody's
-    with workload.Writers(database, threads=6, keys=20, longest_ms=25):
+    with workload.Writers(database, threads=6, keys=20, longest_ms=25, pause_ms=0):
         for _ in range(restarts):
             one.start()
             one.wait_published(200, 30)

@@ -34,6 +34,12 @@ static inline bool random_chance(Random *random, size_t percent)
     return random_below(random, 100) < percent;
 }
 
+/** How many of `count` dear walks are made: a third, and all of them in soak (OUTBOXD_SOAK=1). */
+static inline uint64_t random_share(uint64_t count)
+{
+    return getenv("OUTBOXD_SOAK") != NULL ? count : (count + 2) / 3;
+}
+
 /** The seeds of a test: `first` to `first + count - 1`, or only OUTBOXD_SEED. */
 static inline void random_seeds(uint64_t *first, uint64_t *count)
 {

@@ -3,14 +3,13 @@
 Only names of the contract are used: command line, configuration, exit codes, HTTP, logs.
 """
 
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
 import tempfile
-import urllib.error
-import urllib.request
 
 from .common import at_pace, die_with_parent, eventually, free_port, tail
 from .postgres import OWNER
@@ -117,10 +116,11 @@ class Metrics(dict):
     """(name, frozenset of label pairs) -> number."""
 
     @classmethod
-    def parse(cls, text):
+    def parse(cls, text, name=""):
+        """With `name`, only what begins with it: a test that waits asks often."""
         result = cls()
         for line in text.splitlines():
-            if not line or line.startswith("#"):
+            if not line or line.startswith("#") or not line.startswith(name):
                 continue
             match = re.fullmatch(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)", line)
             assert match, f"not Prometheus text: {line!r}"
@@ -195,13 +195,15 @@ class Relay:
 
     def http(self, path, timeout=5):
         """(status code, body text) of a GET; OSError when nobody listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=at_pace(timeout))
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=at_pace(timeout)) as answer:
-                return answer.status, answer.read().decode("utf-8")
-        except urllib.error.HTTPError as e:
-            return e.code, e.read().decode("utf-8")
-        except urllib.error.URLError as e:
-            raise OSError(str(e.reason)) from e
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode("utf-8")
+        except http.client.HTTPException as e:
+            raise OSError(repr(e)) from e
+        finally:
+            connection.close()
 
     def ready(self):
         """(True, text) when /readyz says 200, (False, reason) else; a process that is gone is an error."""
@@ -221,14 +223,14 @@ class Relay:
             return not ok and re.search(pattern, text) and (text or "(empty)")
         return eventually(reason, timeout, lambda: f"not ready because {pattern!r}, said {self.http('/readyz')}\n{self.log_tail()}")
 
-    def metrics(self):
+    def metrics(self, name=""):
         code, text = self.http("/metrics")
         assert code == 200, text
-        return Metrics.parse(text)
+        return Metrics.parse(text, name)
 
     def metric(self, name, **labels):
         """Sum of the series of `name` (without "outboxd_") that carry these labels."""
-        return self.metrics().total(f"outboxd_{name}", **labels)
+        return self.metrics(f"outboxd_{name}").total(f"outboxd_{name}", **labels)
 
     def published(self):
         return int(self.metric("events_published_total"))

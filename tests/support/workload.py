@@ -176,11 +176,11 @@ class Writers:
     """A few threads with one connection each: transactions overlap for random small times, 1 in 10 is rolled back.
 
     Use as a context manager; leaving it stops the threads and raises what went wrong in them. Connections that a fault cut are
-    opened again.
+    opened again. A thread rests for up to `pause_ms` between two transactions: what waits for a fault, and not for a number of events, costs half.
     """
 
-    def __init__(self, database, threads=6, keys=8, longest_ms=8, seed=1):
-        self.database, self.keys, self.longest_ms = database, keys, longest_ms
+    def __init__(self, database, threads=6, keys=8, longest_ms=8, seed=1, pause_ms=10):
+        self.database, self.keys, self.longest_ms, self.pause_ms = database, keys, longest_ms, pause_ms
         self.stopping = threading.Event()
         self.errors = []
         self.threads = [threading.Thread(target=self._work, args=(seed * 1000 + n,), daemon=True) for n in range(threads)]
@@ -204,6 +204,7 @@ class Writers:
                 if connection is None or connection.closed:
                     connection = self.database.connect(autocommit=False)
                 self._transaction(connection, rng)
+                self.stopping.wait(rng.random() * self.pause_ms / 1000)
             except Exception as e:
                 # A connection that a fault cut, which may be a DatabaseError that no server sent; anything else is reported by __exit__.
                 cut = isinstance(e, (psycopg2.OperationalError, psycopg2.InterfaceError)) or \

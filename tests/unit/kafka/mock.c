@@ -76,6 +76,13 @@ static void on_reopened(void *arg)
     mock.reopened++;
 }
 
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    (void)context;
+}
+
 static void on_worker(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -131,6 +138,8 @@ void mock_begin(void)
     mock.worker_io =
         event_new(mock.base, worker_fd(mock.worker), EV_READ | EV_PERSIST, on_worker, NULL);
     event_add(mock.worker_io, NULL);
+    mock.tick = event_new(mock.base, -1, EV_PERSIST, on_tick, NULL);
+    event_add(mock.tick, &(struct timeval){.tv_usec = 1000});
     mock.metrics = metrics_new();
     stats_init(&mock.stats, mock.metrics, "orders");
     mock.topics = topics_new(mock.metrics, "orders");
@@ -162,6 +171,7 @@ void mock_end(void)
         topics_free(&mock.topics);
         stats_release(&mock.stats);
         metrics_free(&mock.metrics);
+        event_free(mock.tick);
         event_free(mock.worker_io);
         event_base_free(mock.base);
     }
@@ -199,7 +209,7 @@ void mock_send_record(Record *record, int64_t seq, const char *topic)
         cr_assert_neq(result, SEND_POISON, "%s", error_message(&err));
         size_t ready = mock.ready;
         while (mock.ready == ready) {
-            event_base_loop(mock.base, EVLOOP_NONBLOCK);
+            event_base_loop(mock.base, EVLOOP_ONCE);
             cr_assert_lt(clock_monotonic_us(), until_us, "the sink never became ready: %s",
                          error_message(&mock.trouble));
         }

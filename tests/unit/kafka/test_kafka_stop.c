@@ -21,7 +21,7 @@ static void given_records_out(int64_t count)
 static void turn_for_us(int64_t us)
 {
     for (int64_t until_us = clock_monotonic_us() + us; clock_monotonic_us() < until_us;) {
-        event_base_loop(mock.base, EVLOOP_NONBLOCK);
+        event_base_loop(mock.base, EVLOOP_ONCE);
     }
 }
 

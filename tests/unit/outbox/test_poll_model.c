@@ -479,7 +479,7 @@ Test(poll_model, random_walks_keep_every_promise_with_few_sweeps)
 Test(poll_model, random_walks_keep_every_promise)
 {
     uint64_t first = 1;
-    uint64_t count = 150;
+    uint64_t count = random_share(150);
     random_seeds(&first, &count);
     size_t unmarked = 0;
     size_t went_back = 0;
