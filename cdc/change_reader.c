@@ -19,6 +19,7 @@ struct ChangeReader {
     ChangePlace place;
     ChangePlace begin; /* of the transaction, whose begin may not be told yet */
     bool begun;        /* it is told */
+    char *origin;      /* of the transaction; NULL: none was told */
     uint64_t number;   /* of the last change of the transaction */
     ChangeTransaction transaction;
     ChangeContext context;
@@ -80,12 +81,27 @@ static void reader_begin_transaction(ChangeReader *reader, const Assembler *asse
     reader->place.committed_at_us = begin->committed_at + TIMESTAMP_POSTGRES_EPOCH_US;
     reader->place.xid = begin->xid;
     reader->place.lsn = assembler->message_lsn;
+    reader->place.origin = SLICE_NULL;
     reader->place.in_transaction = reader_tells_transactions(reader);
     reader->begin = reader->place;
     reader->begun = false;
     reader->number = 0;
     reader->has_context = false;
     change_transaction_clear(&reader->transaction);
+}
+
+/* Behind the begin, before any change. */
+static Status reader_take_origin(ChangeReader *reader, const Assembler *assembler,
+                                 const PgOutputOrigin *origin, Error *err)
+{
+    if (!assembler->in_transaction) {
+        return assembler_outside("origin", err);
+    }
+    free(reader->origin);
+    reader->origin = x_strndup(origin->name.data, origin->name.length);
+    reader->place.origin = slice_of(reader->origin);
+    reader->place.origin_lsn = origin->lsn;
+    return OK;
 }
 
 static void reader_end_transaction(ChangeReader *reader, Assembler *assembler,
@@ -266,6 +282,7 @@ static void reader_add_message(ChangeReader *reader, Assembler *assembler,
     AUTO_ERROR err = {0};
     place.now_ns = now_ns();
     place.xid = message->transactional ? place.xid : 0;
+    place.origin = message->transactional ? place.origin : SLICE_NULL;
     place.in_transaction = false;
     Event *event = reader_add(reader, assembler);
     if (change_event_message(reader->events,
@@ -347,6 +364,8 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
         return reader_truncate(reader, assembler, &message->truncate, err);
     case PGOUTPUT_MESSAGE:
         return reader_message(reader, assembler, &message->message, err);
+    case PGOUTPUT_ORIGIN:
+        return reader_take_origin(reader, assembler, &message->origin, err);
     case PGOUTPUT_RELATION:
         return captured_put(reader->captured, &message->relation, err);
     default:
@@ -432,6 +451,7 @@ void change_reader_free(ChangeReader **reader)
     change_events_free(&old->events);
     captured_free(&old->captured);
     change_transaction_clear(&old->transaction);
+    free(old->origin);
     arena_release(&old->scratch);
     free(old);
 }
