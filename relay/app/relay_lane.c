@@ -9,7 +9,7 @@
 #include "config/change.h"
 #include "config/lists.h"
 #include "encode/encode.h"
-#include "flow/schema.h"
+#include "flow/made.h"
 #include "sink/sinks.h"
 
 #define CAPTURE(kind, name, make)                                                                  \

@@ -131,7 +131,9 @@ static const char *old_row_of(const MappedTable *table)
 
 static void mapped_say_table(MappedCheck *m, const MappedTable *table, const Key *key)
 {
-    const char *missing = table->readable ? "" : table->selects ? "; row security" : "; no SELECT";
+    const char *missing = !table->selects ? "; no SELECT"
+                          : table->hidden ? "; row-level security"
+                                          : "";
     text_printf(&m->check->facts, "               %s: %s%s; %s%s\n", table->sql,
                 key->count > 0 ? "key " : "no key", text_string(&key->names), old_row_of(table),
                 missing);
