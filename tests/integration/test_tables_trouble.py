@@ -1,5 +1,6 @@
 """capture = "tables" when something around it is not as it should be: topics, slot, publication, replica identity, partitions."""
 
+import contextlib
 import json
 
 import pytest
@@ -237,3 +238,103 @@ def test_updates_of_a_table_without_identity_stay_possible_and_its_inserts_are_s
     first, second = tables.records("diary", 2)
     assert (first["after"]["note"], second["after"]["at"], first.key, first["op"]) == ("a", 2, None, "c")
     relay.wait_log("MAPPED_INSERTS_ONLY.*diary")
+
+
+def test_more_than_memory_holds_for_a_missing_topic_is_said_and_none_is_lost(tables):
+    """The log alone has them, so what is read stays until the topic is there; nothing else can be read meanwhile."""
+    tables.create("item", ITEM)
+    tables.create("late", ITEM, topic=False)
+    tables.publish()
+    relay = tables.relay(snapshot="never", in_flight_events=500, batch_events=100).start()
+    tables.database.execute("INSERT INTO late SELECT g, 'x' FROM generate_series(1, 3000) g")
+    insert(tables, 1)
+    relay.wait_not_ready("WAITING_EVENTS_FULL")
+    relay.kill()
+    relay.start(wait_ready=False)
+    relay.wait_not_ready("WAITING_EVENTS_FULL")
+    tables.kafka.create_topic(tables.topic("late"))
+    assert ids(tables.records("late", 3000)) == list(range(1, 3001))
+    assert ids(tables.records("item", 1)) == [1]
+    relay.wait_ready()
+
+
+@pytest.mark.parametrize("policy", ["stop", "dead_letter"])
+def test_a_row_over_the_pipeline_s_limit_names_table_key_and_place(tables, policy):
+    tables.create("item", ITEM)
+    tables.create("other", ITEM)
+    tables.publish()
+    relay = tables.relay(snapshot="never", on_poison=policy, event_bytes_max="1MiB").start()
+    insert(tables, 1, note="repeat('abc', 1000000)")
+    insert(tables, 2)
+    insert(tables, 2, name="other")
+    assert ids(tables.records("other", 1)) == [2]
+    line, = relay.wait_log("public.item" if policy == "stop" else "code=EVENT_SET_ASIDE")
+    assert all(part in line for part in ("change 'c' of public.item", r'{\"id\":1}', "at 0/", "3000")), line
+    if policy == "dead_letter":
+        assert ids(tables.records("item", 1)) == [2]
+        return
+    relay.stop()
+    raised = tables.relay(snapshot="never", event_bytes_max="8MiB")
+    tables.kafka.alter_topic(tables.topic("item"), **{"max.message.bytes": "8000000"})
+    raised.start()
+    assert ids(tables.records("item", 2)) == [1, 2]
+
+
+def test_prepared_transactions_come_when_they_are_committed(item):
+    relay = item.relay(snapshot="never").start()
+    with contextlib.closing(item.database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO item VALUES (1, 'prepared')")
+        cursor.execute("PREPARE TRANSACTION 'one'")
+        insert(item, 2)
+        item.records("item", 1)
+        relay.kill()
+        relay.start()
+        cursor.execute("COMMIT PREPARED 'one'")
+    assert list(dict.fromkeys(ids(item.records("item", 2)))) == [2, 1]
+
+
+def test_a_table_that_inherits_is_one_of_its_own_and_one_that_leaves_the_mapping_is_none(tables):
+    tables.create("parent", "id int PRIMARY KEY")
+    tables.create("child", "PRIMARY KEY (id)) INHERITS (parent")
+    tables.create("item", ITEM)
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    tables.database.execute("INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2); UPDATE parent SET id = id + 10; INSERT INTO item VALUES (1, 'a')")
+    assert [change.key["id"] for change in tables.records("parent", 4)] == [1, 1, 1, 11]
+    assert [change.key["id"] for change in tables.records("child", 4)] == [2, 2, 2, 12]
+    tables.database.execute("CREATE SCHEMA away; ALTER TABLE item SET SCHEMA away; INSERT INTO away.item VALUES (7, 'b'); INSERT INTO parent VALUES (100)")
+    tables.records("parent", 5)
+    assert ids(tables.records("item")) == [1] and relay.running()
+
+
+def test_a_slot_whose_log_was_removed_stops_it(item, postgres):
+    relay = item.relay(snapshot="never").start()
+    insert(item, 1)
+    item.records("item", 1)
+    relay.stop()
+    wal = Wal(item.database, "unused")
+    with postgres.configured(max_slot_wal_keep_size="1MB"):
+        def lost():
+            wal.noise()
+            postgres.execute("SELECT pg_switch_wal()")
+            postgres.execute("CHECKPOINT")
+            return wal.slot(SLOT)["wal_status"] == "lost"
+        eventually(lost, 30, "the slot is lost")
+        relay.start(wait_ready=False)
+        assert relay.wait_exit() == 4 and relay.log_lines("code=SLOT_LOST")
+
+
+def test_a_table_made_again_is_captured_once_it_is_published(tables):
+    tables.create("item", ITEM)
+    tables.create("other", ITEM)
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    insert(tables, 1)
+    tables.records("item", 1)
+    tables.database.execute("DROP TABLE item; CREATE TABLE item (id int PRIMARY KEY, other text); INSERT INTO item VALUES (2, 'not published')")
+    relay.wait_log("MAPPED_NOT_PUBLISHED.*public.item")
+    insert(tables, 1, name="other")
+    tables.records("other", 1)
+    tables.database.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE item; INSERT INTO item VALUES (3, 'x')")
+    assert [change["after"] for change in tables.records("item", 2)] == [{"id": 1, "name": "n1", "note": None}, {"id": 3, "other": "x"}]
