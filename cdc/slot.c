@@ -137,13 +137,13 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
 }
 
 /* A transaction that nobody ends is the usual reason, also in another database of the server. */
-void slot_unfinished(const char *slot, int pid, Error *err)
+void slot_unfinished(const char *slot, int pid, const char *waits_for, Error *err)
 {
     AUTO_TEXT by = pid != 0 ? x_format(" by process %d of the server", pid) : x_strdup("");
     error_set(err, CODE_SLOT_UNFINISHED,
               "slot '%s' is still being created%s: that waits until every transaction that was "
-              "running at that time has ended",
-              slot, by);
+              "running at that time has ended%s%s",
+              slot, by, *waits_for != '\0' ? "; now for that of " : "", waits_for);
     error_hint(err,
                "Wait, or end forgotten transactions: SELECT pid, datname, usename, xact_start, "
                "left(query, 60) FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY "
@@ -162,7 +162,7 @@ static SlotVerdict slot_refused(const SlotCase *given, const PipelineConfig *pip
                given->facts->confirmed == 0) {
         /* What it will be is not known: also a relay that was killed leaves one behind, which the
          * server finishes or takes back once it can. */
-        slot_unfinished(pipeline->wal.slot, given->facts->active_pid, err);
+        slot_unfinished(pipeline->wal.slot, given->facts->active_pid, "", err);
     } else {
         return SLOT_START;
     }

@@ -114,7 +114,7 @@ bool slot_is_renamed(const SlotCase *given, const PipelineConfig *pipeline, Erro
 
 /** *err: the slot is being created (by that process of the server, 0: not told), which takes long.
  */
-void slot_unfinished(const char *slot, int pid, Error *err);
+void slot_unfinished(const char *slot, int pid, const char *waits_for, Error *err);
 
 /** Decides. *ret_start: where the stream begins for ADOPT, BACKFILL and START. */
 SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,

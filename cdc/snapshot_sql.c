@@ -20,6 +20,13 @@ enum { GENERATED_COLUMNS = 180000 /* may be published */ };
 /* pg_class c shows what the snapshot does. */
 #define SAME "coalesce(c.relfilenode = pg_catalog.pg_relation_filenode(c.oid), false)"
 
+/* The table, and the leaves of its partitions. A leaf that the role may not read by its own name is
+ * read by that of its root, the same blocks of all leaves at a time. */
+#define TREE                                                                                       \
+    "t(oid) AS (SELECT %u::pg_catalog.oid UNION ALL SELECT h.inhrelid FROM t"                      \
+    " JOIN pg_catalog.pg_class p ON p.oid = t.oid AND p.relkind = 'p'"                             \
+    " JOIN pg_catalog.pg_inherits h ON h.inhparent = t.oid)"
+
 void snapshot_add_session(Text *sql)
 {
     /* The relay reads no faster than the broker takes records, which is no fault of the session. A
@@ -71,21 +78,27 @@ void snapshot_add_description(const PipelineConfig *pipeline, const SnapshotTabl
     add_begin(snapshot, sql);
     text_printf(
         sql,
-        "WITH RECURSIVE t(oid) AS (SELECT %u::pg_catalog.oid UNION ALL SELECT h.inhrelid FROM t"
-        " JOIN pg_catalog.pg_class p ON p.oid = t.oid AND p.relkind = 'p'"
-        " JOIN pg_catalog.pg_inherits h ON h.inhparent = t.oid)"
-        " SELECT c.oid AS part_oid, pg_catalog.quote_ident(n.nspname) || '.' ||"
-        " pg_catalog.quote_ident(c.relname) AS part, " SAME " AS same,"
+        "WITH RECURSIVE " TREE ", leaf AS (SELECT c.oid AS part_oid, 'ONLY ' ||"
+        " pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS part,"
+        " " SAME " AS same, c.oid = %u OR pg_catalog.has_table_privilege(c.oid, 'SELECT') AS open,"
         " coalesce((pg_catalog.pg_relation_size(c.oid) +"
         "  pg_catalog.current_setting('block_size')::pg_catalog.int8 - 1) /"
         "  pg_catalog.current_setting('block_size')::pg_catalog.int8, 0) AS blocks,"
         " c.reltuples::pg_catalog.int8 AS tuples,"
-        " coalesce(pg_catalog.pg_table_size(c.oid), 0) AS bytes"
+        " coalesce(pg_catalog.pg_table_size(c.oid), 0)::pg_catalog.int8 AS bytes"
         " FROM t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relkind = 'r'"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY 2; "
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace)"
+        " SELECT part_oid, part, same, blocks, tuples, bytes FROM leaf WHERE (SELECT"
+        "  pg_catalog.bool_and(open) FROM leaf) UNION ALL"
+        " SELECT %u::pg_catalog.oid, pg_catalog.min(r.part), pg_catalog.bool_and(same),"
+        "  pg_catalog.max(blocks), pg_catalog.sum(tuples)::pg_catalog.int8,"
+        "  pg_catalog.sum(bytes)::pg_catalog.int8 FROM leaf CROSS JOIN (SELECT"
+        "  pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)"
+        "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        "  WHERE c.oid = %u) AS r(part) HAVING NOT pg_catalog.bool_and(open) ORDER BY 2; "
         "SELECT " SHAPE("c.oid") " AS shape_then FROM pg_catalog.pg_class c WHERE c.oid = %u; "
                                  "COMMIT; ",
-        table->oid, table->oid);
+        table->oid, table->oid, table->oid, table->oid, table->oid);
     captured_add_catalog_questions(table->oid, sql);
     text_add(sql, "; SELECT a.attname AS column_name, pg_catalog.quote_ident(a.attname) AS"
                   " column_sql, a.atttypid, a.atttypmod, coalesce(");
@@ -102,7 +115,10 @@ void snapshot_add_description(const PipelineConfig *pipeline, const SnapshotTabl
 
 static void add_same(uint32_t oid, Text *sql)
 {
-    text_printf(sql, "SELECT " SAME " AS same FROM pg_catalog.pg_class c WHERE c.oid = %u; ", oid);
+    text_printf(sql,
+                "WITH RECURSIVE " TREE " SELECT coalesce(pg_catalog.bool_and(" SAME "), false) AS"
+                " same FROM t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relkind = 'r'; ",
+                oid);
 }
 
 void snapshot_add_chunk(const SnapshotTable *table, const SnapshotChunk *chunk,
@@ -111,7 +127,7 @@ void snapshot_add_chunk(const SnapshotTable *table, const SnapshotChunk *chunk,
     const SnapshotPart *part = chunk->part;
     add_begin(snapshot, sql);
     add_same(part->oid, sql);
-    text_printf(sql, "COPY (SELECT %s FROM ONLY %s", table->columns, part->sql);
+    text_printf(sql, "COPY (SELECT %s FROM %s", table->columns, part->sql);
     const char *word = "WHERE";
     if (chunk->from > 0) {
         text_printf(sql, " %s ctid >= '(%u,0)'", word, chunk->from);

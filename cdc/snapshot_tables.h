@@ -30,7 +30,7 @@ typedef enum TableState {
 /* What holds rows. */
 typedef struct SnapshotPart {
     uint32_t oid;
-    char *sql; /* its name */
+    char *sql; /* what stands behind FROM */
     uint32_t blocks;
 } SnapshotPart;
 

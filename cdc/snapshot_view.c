@@ -51,7 +51,7 @@ void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables)
     view->began_us = view->said_us = clock_monotonic_us();
     view->began_at = snapshot_view_total(tables).done;
     view->end_wall_us = 0;
-    view->long_said = false;
+    view->long_said = view->wal_said = false;
 }
 
 void snapshot_view_end(SnapshotView *view)
@@ -70,36 +70,51 @@ int64_t snapshot_view_left_s(const SnapshotView *view, const SnapshotTotal *tota
     return (int64_t)(passed * (1 - total->done) / gained + 0.5);
 }
 
-static void view_say_progress(const SnapshotView *view, const SnapshotTotal *total)
+static void view_say_progress(const SnapshotView *view, const SnapshotTotal *total,
+                              uint64_t wal_bytes)
 {
     log_write(LOG_INFO, view->pipeline->name, CODE_SNAPSHOT_PROGRESS,
               LOG_FIELDS(log_number("percent", (long long)(total->done * 100)),
                          log_number("rows", (long long)total->rows),
                          log_number("tables", (long long)total->tables),
                          log_number("tables_published", (long long)total->tables_done),
-                         log_number("seconds_left", snapshot_view_left_s(view, total))),
+                         log_number("seconds_left", snapshot_view_left_s(view, total)),
+                         log_number("wal_bytes", (long long)wal_bytes)),
               "reading the tables");
 }
 
-void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, int64_t held_us)
+static void view_warn(SnapshotView *view, int64_t now_us, const SnapshotCost *cost)
+{
+    const TablesConfig *limits = &view->pipeline->tables;
+    int64_t held_us = now_us - cost->held_us;
+    if (!view->long_said && held_us >= limits->snapshot_xmin_max_ms * 1000) {
+        view->long_said = true;
+        log_write(LOG_WARN, view->pipeline->name, CODE_SNAPSHOT_LONG,
+                  LOG_FIELDS(log_number("seconds", held_us / 1000000)),
+                  "the snapshot is older than snapshot_xmin_max: VACUUM keeps every row that was "
+                  "deleted or updated since, in all tables of the database");
+    }
+    if (!view->wal_said && cost->wal_bytes >= (uint64_t)limits->snapshot_wal_max_bytes) {
+        view->wal_said = true;
+        log_write(LOG_WARN, view->pipeline->name, CODE_SNAPSHOT_WAL,
+                  LOG_FIELDS(log_number("bytes", (long long)cost->wal_bytes)),
+                  "the slot retains more WAL than snapshot_wal_max, and will until the snapshot is "
+                  "published");
+    }
+}
+
+void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, const SnapshotCost *cost)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t most_ms = view->pipeline->tables.snapshot_xmin_max_ms;
     if (view->began_us == 0) {
         return;
     }
     if (now_us - view->said_us >= SAY_SECONDS * INT64_C(1000000)) {
         SnapshotTotal total = snapshot_view_total(tables);
         view->said_us = now_us;
-        view_say_progress(view, &total);
+        view_say_progress(view, &total, cost->wal_bytes);
     }
-    if (!view->long_said && most_ms > 0 && now_us - held_us >= most_ms * 1000) {
-        view->long_said = true;
-        log_write(LOG_WARN, view->pipeline->name, CODE_SNAPSHOT_LONG,
-                  LOG_FIELDS(log_number("seconds", (now_us - held_us) / 1000000)),
-                  "the snapshot is older than snapshot_xmin_max: VACUUM keeps every row that was "
-                  "deleted or updated since, in all tables of the database");
-    }
+    view_warn(view, now_us, cost);
 }
 
 static void show_table(const SnapshotTable *table, json_t *item)

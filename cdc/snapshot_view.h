@@ -12,6 +12,7 @@ typedef struct SnapshotView {
     double began_at;     /* what was done then, 0 to 1 */
     int64_t said_us;     /* monotonic: of the last line */
     bool long_said;      /* that it is held for too long */
+    bool wal_said;       /* that the slot retains too much */
     int64_t end_wall_us; /* when it was complete; 0: it is not */
 } SnapshotView;
 
@@ -33,8 +34,14 @@ void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables);
 void snapshot_view_end(SnapshotView *view);
 /** Seconds that it will still take; -1: not known. */
 int64_t snapshot_view_left_s(const SnapshotView *view, const SnapshotTotal *total);
-/** A line, if the last one is ten seconds old; a warning, once, when the snapshot is held since
- * held_us (monotonic) and that is longer than snapshot_xmin_max. */
-void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, int64_t held_us);
+/* What it costs the server. */
+typedef struct SnapshotCost {
+    int64_t held_us;    /* monotonic: since when the snapshot is held */
+    uint64_t wal_bytes; /* that the slot retains */
+} SnapshotCost;
+
+/** A line, if the last one is ten seconds old; a warning, once, for what is beyond
+ * snapshot_xmin_max or snapshot_wal_max. */
+void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, const SnapshotCost *cost);
 /** The member "snapshot" of the pipeline's status. */
 void snapshot_view_show(const SnapshotView *view, const SnapshotTables *tables, json_t *pipeline);

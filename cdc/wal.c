@@ -334,6 +334,8 @@ static void wal_on_news(void *arg, WalNews news)
     case NEWS_FILLED:
         if (wal->draining) {
             wal_check_drained(parts);
+        } else if (wal->state == WAL_FILLING && wal_reads_snapshot_alone(wal)) {
+            wal_slot_end(work->slot);
         } else if (wal->state == WAL_FILLING) { /* else all of it is read again */
             walsender_stream(work->walsender);
         }

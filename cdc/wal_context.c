@@ -39,6 +39,12 @@ bool wal_keeps_rows(const WalContext *wal)
     return wal->pipeline->outbox.on_publish == ON_PUBLISH_KEEP;
 }
 
+bool wal_reads_snapshot_alone(const WalContext *wal)
+{
+    return wal->pipeline->capture == CAPTURE_TABLES &&
+           wal->pipeline->tables.snapshot == SNAPSHOT_MODE_INITIAL_ONLY;
+}
+
 void wal_add_look(const WalContext *wal, Text *sql)
 {
     precondition_add_wal_end(sql);

@@ -60,6 +60,8 @@ bool wal_goes_on(const WalContext *wal, const Error *err);
 bool wal_is_connected(const WalContext *wal);
 /** Nothing is marked (on_publish = "keep"). */
 bool wal_keeps_rows(const WalContext *wal);
+/** Only the first snapshot is wanted (snapshot = "initial_only"). */
+bool wal_reads_snapshot_alone(const WalContext *wal);
 /** Appends the statements of a look at the preconditions. */
 void wal_add_look(const WalContext *wal, Text *sql);
 /** Wants `job` to run when it is its turn on the claim's connection; it is its owner's. */

@@ -53,7 +53,10 @@ const Error *gap_unreadable(const Gap *gap)
 
 bool gap_may_close(const Gap *gap)
 {
-    return gap->wal->config->new_slot && !gap->accepted;
+    const PipelineConfig *pipeline = gap->wal->pipeline;
+    bool standing = pipeline->capture == CAPTURE_TABLES &&
+                    pipeline->tables.snapshot == SNAPSHOT_MODE_WHEN_NEEDED;
+    return standing || (gap->wal->config->new_slot && !gap->accepted);
 }
 
 void gap_close(Gap *gap, bool closing)
@@ -68,7 +71,7 @@ void gap_closed(Gap *gap)
 
 bool gap_may_say_none(const Gap *gap)
 {
-    return gap_may_close(gap) && !gap->none_said;
+    return gap->wal->config->new_slot && gap_may_close(gap) && !gap->none_said;
 }
 
 void gap_say_none(Gap *gap)

@@ -18,7 +18,8 @@ void gap_lose_log(Gap *gap, const Error *err);
 /** What could not be read; NULL: nothing. */
 const Error *gap_unreadable(const Gap *gap);
 
-/** A gap may be closed: --new-slot was given, and has not done its work. */
+/** A gap may be closed: --new-slot was given, and has not done its work; or the configuration
+ * always allows it (snapshot = "when_needed"). */
 bool gap_may_close(const Gap *gap);
 /** It is about to, with the position that is stored next, or it is not. */
 void gap_close(Gap *gap, bool closing);

@@ -2,6 +2,7 @@
  * follows from that for the position, the table and the stream. */
 #include "cdc/wal_slot.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +20,10 @@ struct WalSlot {
     WalSlotParts with;
     int64_t created_us; /* monotonic: its creation was sent; 0: it is not being created */
     bool said;          /* that it takes long */
-    int64_t before_us;  /* monotonic: since when the slot of another pipeline of this table is read;
-                           0: it is not */
+    ClaimJob blocker;   /* asks for whom it waits */
+    char waits_for[256];
+    int64_t before_us; /* monotonic: since when the slot of another pipeline of this table is read;
+                          0: it is not */
 };
 
 enum { BEFORE_SECONDS = 5 }; /* PostgreSQL takes to notice that a reader is gone, and more */
@@ -74,6 +77,58 @@ static void on_position_saved(void *arg, const Error *err)
     filling_start(with->fill);
 }
 
+/* Who keeps it from being made. */
+
+static void on_blocker_result(void *arg, const PGresult *result)
+{
+    WalSlot *slot = arg;
+    if (PQntuples(result) != 1) {
+        return; /* it waits for nobody now */
+    }
+    const char *pid = pg_needed_field(result, 0, "blocker");
+    const char *seconds = pg_field(result, 0, "seconds");
+    const char *user = pg_field(result, 0, "usename");
+    const char *database = pg_field(result, 0, "datname");
+    if (strcmp(pid, "0") == 0) {
+        snprintf(slot->waits_for, sizeof(slot->waits_for), "a prepared transaction");
+        return;
+    }
+    snprintf(slot->waits_for, sizeof(slot->waits_for),
+             "process %s of user '%s' in database '%s'%s%s%s", pid, user, database,
+             *seconds != '\0' ? ", whose transaction began " : "", seconds,
+             *seconds != '\0' ? " s ago" : "");
+}
+
+static void on_blocker(void *arg, const Error *err)
+{
+    const WalSlot *slot = arg;
+    const WalContext *wal = slot->with.wal;
+    AUTO_ERROR unfinished = {0};
+    if (wal_goes_on(wal, err) && slot->created_us != 0) {
+        slot_unfinished(wal->pipeline->wal.slot, 0, slot->waits_for, &unfinished);
+        wal->source->events.refused(wal->source->events.arg, &unfinished);
+    }
+}
+
+static void slot_ask_blocker(void *arg)
+{
+    WalSlot *slot = arg;
+    const PGconn *walsender = pg_conn_raw(walsender_conn(slot->with.walsender));
+    if (walsender == NULL || slot->created_us == 0) {
+        return;
+    }
+    AUTO_TEXT sql = x_format(
+        "SELECT b.pid AS blocker, a.usename, a.datname, extract(epoch FROM clock_timestamp() -"
+        " a.xact_start)::bigint AS seconds FROM unnest(pg_blocking_pids(%d)) AS b(pid) LEFT JOIN"
+        " pg_stat_activity a ON a.pid = b.pid LIMIT 1",
+        PQbackendPID(walsender));
+    claim_ask(slot->with.wal->claim, &(PgQuery){.step = "who holds up the slot",
+                                                .sql = sql,
+                                                .arg = slot,
+                                                .result = on_blocker_result,
+                                                .done = on_blocker});
+}
+
 void wal_slot_watch(WalSlot *slot)
 {
     const WalContext *wal = slot->with.wal;
@@ -81,10 +136,9 @@ void wal_slot_watch(WalSlot *slot)
         clock_monotonic_us() - slot->created_us < CREATION_QUICK_MS * INT64_C(1000)) {
         return;
     }
-    AUTO_ERROR err = {0};
-    slot_unfinished(wal->pipeline->wal.slot, 0, &err);
     slot->said = true;
-    wal->source->events.refused(wal->source->events.arg, &err);
+    slot->waits_for[0] = '\0';
+    wal_want(wal, &slot->blocker);
 }
 
 static void on_slot_created(void *arg, const Error *err)
@@ -187,14 +241,25 @@ static void on_slot_dropped(void *arg, const Error *err)
     }
 }
 
-/* run --new-slot: what may be missing is said, then everything begins again. */
+static const char *slot_missing_changes(const PipelineConfig *pipeline)
+{
+    return pipeline->tables.snapshot == SNAPSHOT_MODE_NEVER
+               ? "changes since the place that was read last are lost"
+               : "every row of the tables is sent again, as a row of a snapshot; changes since the "
+                 "place that was read last are not sent, and neither are deletes: consumers keep "
+                 "rows that were deleted meanwhile";
+}
+
+/* A standing consent, or run --new-slot: what may be missing is said, then everything begins again.
+ */
 static void slot_accept_gap(WalSlot *slot, const Error *gap)
 {
     const PipelineConfig *pipeline = slot->with.wal->pipeline;
     const SlotFacts *facts = slot->with.books->start->given.facts;
     const SlotStored *stored = slot->with.books->start->given.stored;
     const char *missing =
-        pipeline->outbox.on_publish == ON_PUBLISH_KEEP
+        pipeline->capture == CAPTURE_TABLES ? slot_missing_changes(pipeline)
+        : pipeline->outbox.on_publish == ON_PUBLISH_KEEP
             ? "every row of the table whose published_at is not set is published, also those that "
               "consumers already have (\"keep\" marks nothing); rows that others have deleted "
               "since are lost"
@@ -385,8 +450,45 @@ static void slot_adopt(WalSlot *slot)
               on_position_saved);
 }
 
+/* The snapshot alone. */
+
+static void on_ended(void *arg, const Error *err)
+{
+    const WalSlot *slot = arg;
+    const WalContext *wal = slot->with.wal;
+    if (!wal_goes_on(wal, err)) {
+        return;
+    }
+    log_write(
+        LOG_INFO, wal->pipeline->name, CODE_SNAPSHOT_ONLY,
+        LOG_FIELDS(log_text("slot", wal->pipeline->wal.slot)),
+        "the snapshot is published, and snapshot is \"initial_only\": the slot is dropped, and "
+        "the pipeline ends");
+    wal->source->events.finished(wal->source->events.arg);
+}
+
+void wal_slot_end(WalSlot *slot)
+{
+    AUTO_TEXT name = ident_literal(slot->with.wal->pipeline->wal.slot);
+    AUTO_TEXT sql = x_format("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+                             " WHERE slot_name = %s",
+                             name);
+    pg_conn_send(walsender_conn(slot->with.walsender),
+                 &(PgQuery){.step = "drop the slot", .sql = sql, .arg = slot, .done = on_ended});
+}
+
+static bool slot_has_ended(const WalSlot *slot)
+{
+    const SlotStored *stored = slot->with.books->start->given.stored;
+    return wal_reads_snapshot_alone(slot->with.wal) && stored->there && !stored->backfill;
+}
+
 void wal_slot_decide(WalSlot *slot)
 {
+    if (slot_has_ended(slot)) {
+        wal_slot_end(slot);
+        return;
+    }
     AUTO_ERROR err = {0};
     const PipelineConfig *pipeline = slot->with.wal->pipeline;
     Gap *gap = slot->with.books->gap;
@@ -454,6 +556,7 @@ WalSlot *wal_slot_new(const WalSlotParts *parts)
 {
     WalSlot *slot = x_calloc(1, sizeof(*slot));
     slot->with = *parts;
+    slot->blocker = (ClaimJob){.run = slot_ask_blocker, .arg = slot};
     return slot;
 }
 

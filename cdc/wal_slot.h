@@ -20,6 +20,8 @@ WalSlot *wal_slot_new(const WalSlotParts *parts);
 void wal_slot_free(WalSlot **slot);
 
 /** Creates, adopts, goes on, or stops at a gap. */
+/** Only the snapshot was wanted, and it is published: drops the slot, and the pipeline ends. */
+void wal_slot_end(WalSlot *slot);
 void wal_slot_decide(WalSlot *slot);
 /** A filling has compared the table with the log: reads on, or finds a gap. */
 void wal_slot_compared(WalSlot *slot);

@@ -185,6 +185,15 @@ static bool snapshot_has_room(const Snapshot *snapshot)
     return handover_room(snapshot->handover, &events, &bytes);
 }
 
+static void snapshot_say(Snapshot *snapshot)
+{
+    uint64_t from = progress_start(snapshot->books->progress);
+    uint64_t end = server_log_end(snapshot->books->log);
+    const SnapshotCost cost = {.held_us = snapshot_hold_since_us(snapshot->hold),
+                               .wal_bytes = end > from ? end - from : 0};
+    snapshot_view_say(&snapshot->view, &snapshot->tables, &cost);
+}
+
 static void snapshot_hold_workers(const Snapshot *snapshot, bool hold)
 {
     for (size_t i = 0; i < snapshot->workers.count; i++) {
@@ -219,7 +228,7 @@ static void snapshot_go_on(Snapshot *snapshot)
         return;
     }
     bool room = snapshot_has_room(snapshot);
-    snapshot_view_say(&snapshot->view, &snapshot->tables, snapshot_hold_since_us(snapshot->hold));
+    snapshot_say(snapshot);
     snapshot_hold_workers(snapshot, !room);
     for (size_t i = 0; room && i < snapshot->workers.count; i++) {
         SnapshotWorker *worker = snapshot->workers.items[i];

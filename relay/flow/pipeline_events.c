@@ -83,6 +83,11 @@ static void on_source_lost(void *arg, const Error *err)
     pipeline_input(p, err->class == ERROR_FATAL ? INPUT_SOURCE_FAILED : INPUT_SOURCE_LOST);
 }
 
+static void on_finished(void *arg)
+{
+    pipeline_stop(arg);
+}
+
 static void on_drained(void *arg)
 {
     Pipeline *p = arg;
@@ -269,6 +274,7 @@ Pipeline *pipeline_new(const PipelineParts *parts)
         .refused = pipeline_refused,
         .wants_reread = on_wants_reread,
         .lost = on_source_lost,
+        .finished = on_finished,
         .drained = on_drained,
     };
     p->parts->encoder->events = (EncoderEvents){.arg = p, .ready = pipeline_on_encoder_ready};

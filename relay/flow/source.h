@@ -49,6 +49,8 @@ typedef struct SourceEvents {
     void (*refused)(void *arg, const Error *err);
     /** Connections are closed, nothing happens until start(). FATAL: a human must act. */
     void (*lost)(void *arg, const Error *err);
+    /** All that it was to read is published: the pipeline ends, as when it is asked to stop. */
+    void (*finished)(void *arg);
     /** Everything acknowledged is marked and the connections are closed, after drain(). */
     void (*drained)(void *arg);
 } SourceEvents;

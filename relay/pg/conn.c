@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "pg/answer.h"
+#include "pg/cancel.h"
 #include "pg/encoding.h"
 #include "pg/login.h"
 #include "pg/message.h"
@@ -31,17 +32,12 @@ typedef enum ConnState {
     CONN_OPEN,
 } ConnState;
 
-typedef struct CancelJob {
-    PGcancel *cancel;
-    PgConn *conn; /* NULL: closed meanwhile; loop thread only */
-} CancelJob;
-
 struct PgConn {
     PgConnOptions *options;
     ConnState state;
     PGconn *pg;
-    PgLogin *login;    /* from pg_conn_open until the server has let us in */
-    CancelJob *cancel; /* under way for the running query */
+    PgLogin *login;   /* from pg_conn_open until the server has let us in */
+    PgCancel *cancel; /* under way for the running query */
     struct event *io;
     struct event *timer; /* connect time-out */
     PgQuery *query;      /* that runs, or ran last */
@@ -81,10 +77,7 @@ void pg_conn_close(PgConn *conn)
     conn_drop_io(conn);
     event_del(conn->timer);
     pg_login_drop(&conn->login);
-    if (conn->cancel != NULL) {
-        conn->cancel->conn = NULL;
-        conn->cancel = NULL;
-    }
+    pg_cancel_drop(&conn->cancel);
     if (conn->pg != NULL) {
         PQfinish(conn->pg);
         conn->pg = NULL;
@@ -245,7 +238,7 @@ void pg_conn_open(PgConn *conn)
 static void conn_finish_query(PgConn *conn)
 {
     if (conn->cancel != NULL) {
-        conn->ended = true; /* cancel_done() comes back here */
+        conn->ended = true; /* conn_on_cancelled() comes back here */
         conn_drop_io(conn);
         return;
     }
@@ -531,35 +524,19 @@ void pg_conn_go_on(PgConn *conn)
     }
 }
 
-static void cancel_run(void *arg)
+static void conn_on_cancelled(void *arg)
 {
-    CancelJob *job = arg;
-    char error[256];
-    (void)PQcancel(job->cancel, error, sizeof(error)); /* too late is fine */
-    PQfreeCancel(job->cancel);
-}
-
-static void cancel_done(void *arg)
-{
-    CancelJob *job = arg;
-    PgConn *conn = job->conn;
-    free(job);
-    if (conn != NULL) {
-        conn->cancel = NULL;
-        if (conn->ended) {
-            conn_finish_query(conn);
-        }
+    PgConn *conn = arg;
+    conn->cancel = NULL;
+    if (conn->ended) {
+        conn_finish_query(conn);
     }
 }
 
 void pg_conn_cancel(PgConn *conn)
 {
     if (conn->pg != NULL && conn->busy && !conn->ended && conn->cancel == NULL) {
-        CancelJob *job = x_malloc(sizeof(*job));
-        job->cancel = PQgetCancel(conn->pg);
-        job->conn = conn;
-        conn->cancel = job;
-        worker_submit(conn->options->worker, cancel_run, cancel_done, job);
+        conn->cancel = pg_cancel_send(conn->pg, conn->options->worker, conn_on_cancelled, conn);
     }
 }
 

@@ -139,26 +139,29 @@ void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, c
 
 static void add_meant(Text *sql)
 {
-    text_add(sql,
-             "hit AS MATERIALIZED (SELECT r.oid, m.i, m.wants, m.has_filter FROM rel r JOIN named m"
-             "  ON m.s = r.nspname AND m.t = r.relname"
-             "  UNION ALL SELECT r.oid, m.i, m.wants, m.has_filter FROM rel r JOIN pattern m ON"
-             "  CASE WHEN m.s_like THEN r.nspname ~ m.s ELSE r.nspname = m.s END AND"
-             "  CASE WHEN m.t_like THEN r.relname ~ m.t ELSE r.relname = m.t END),"
-             " meant AS MATERIALIZED (SELECT h.oid, " PG "min(h.i) AS mapping,"
-             "  (" PG "array_agg(h.i ORDER BY h.i))[2] AS second,"
-             "  (" PG "array_agg(h.wants ORDER BY h.i))[1] AS wants,"
-             "  (" PG "array_agg(h.has_filter ORDER BY h.i))[1] AS has_filter"
-             "  FROM hit h GROUP BY h.oid),"
-             " c AS MATERIALIZED (SELECT k.oid, k.relname, k.relnamespace, k.relkind,"
-             "  k.relreplident, k.relpersistence, k.relispartition, k.relowner, k.reltuples,"
-             "  k.relrowsecurity, k.relforcerowsecurity, r.nspname, m.mapping, m.second,"
-             "  m.wants, m.has_filter,"
-             "  " PG "quote_ident(r.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
-             "  FROM meant m JOIN rel r ON r.oid = m.oid JOIN " PG "pg_class k ON k.oid = m.oid"
-             "  WHERE NOT (r.relispartition AND EXISTS (SELECT FROM"
-             "   " PG "pg_partition_ancestors(m.oid) a JOIN meant o ON o.oid = a.relid"
-             "   WHERE a.relid <> m.oid))), ");
+    text_add(
+        sql,
+        "hit AS MATERIALIZED (SELECT r.oid, m.i, m.wants, m.has_filter, false AS by_pattern"
+        "  FROM rel r JOIN named m"
+        "  ON m.s = r.nspname AND m.t = r.relname"
+        "  UNION ALL SELECT r.oid, m.i, m.wants, m.has_filter, true FROM rel r JOIN pattern m ON"
+        "  CASE WHEN m.s_like THEN r.nspname ~ m.s ELSE r.nspname = m.s END AND"
+        "  CASE WHEN m.t_like THEN r.relname ~ m.t ELSE r.relname = m.t END),"
+        " meant AS MATERIALIZED (SELECT h.oid, " PG "min(h.i) AS mapping,"
+        "  (" PG "array_agg(h.i ORDER BY h.i))[2] AS second,"
+        "  (" PG "array_agg(h.wants ORDER BY h.i))[1] AS wants,"
+        "  (" PG "array_agg(h.has_filter ORDER BY h.i))[1] AS has_filter,"
+        "  " PG "bool_and(h.by_pattern) AS by_pattern"
+        "  FROM hit h GROUP BY h.oid),"
+        " c AS MATERIALIZED (SELECT k.oid, k.relname, k.relnamespace, k.relkind,"
+        "  k.relreplident, k.relpersistence, k.relispartition, k.relowner, k.reltuples,"
+        "  k.relrowsecurity, k.relforcerowsecurity, r.nspname, m.mapping, m.second,"
+        "  m.wants, m.has_filter, m.by_pattern,"
+        "  " PG "quote_ident(r.nspname) || '.' || " PG "quote_ident(k.relname) AS sql"
+        "  FROM meant m JOIN rel r ON r.oid = m.oid JOIN " PG "pg_class k ON k.oid = m.oid"
+        "  WHERE NOT (r.relispartition AND EXISTS (SELECT FROM"
+        "   " PG "pg_partition_ancestors(m.oid) a JOIN meant o ON o.oid = a.relid"
+        "   WHERE a.relid <> m.oid))), ");
 }
 
 /* Its entries, of which each has its identity; of a schema also what tells that the table is in it,
@@ -272,7 +275,7 @@ void mapped_add_parts(const PipelineConfig *pipeline, const MappedQuestion *ques
                       " " PG "has_schema_privilege(c.relnamespace, 'USAGE') AS uses,"
                       " " PG "pg_has_role(c.relowner, 'USAGE') AS owned,"
                       " c.relforcerowsecurity AND " PG "pg_has_role(c.relowner, 'USAGE') AS forced,"
-                      " c.wants, c.has_filter,"
+                      " c.wants, c.has_filter, c.by_pattern,"
                       " (SELECT b.identity FROM b WHERE b.first) AS first_identity,"
                       " (SELECT b.operations FROM b WHERE b.first) AS first_operations,"
                       " (SELECT b.identity FROM b WHERE NOT b.first) AS second_identity,"

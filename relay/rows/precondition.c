@@ -12,6 +12,7 @@
 #include "pg/sqlstate.h"
 #include "rows/companion.h"
 #include "rows/precondition_internal.h"
+#include "rows/precondition_some.h"
 
 typedef struct Subject {
     const Precondition *entries;
@@ -111,15 +112,27 @@ bool precondition_read_wal_end(const PGresult *result, uint64_t *ret_end)
     return true;
 }
 
-static void add_fault(PreconditionLook *look, const Precondition *entry, const Saying *say,
-                      unsigned reader)
+/* Of tables that only a pattern means: whoever may create one must not stop all others. */
+static bool stands_alone(const Precondition *entry, const Facts *facts)
 {
+    if ((entry->applies & OTHERS_GO_ON) == 0 || (facts->reader & PRECONDITION_CHECK) != 0) {
+        return false;
+    }
+    const char *column = strchr(entry->columns, '.') + 1;
+    AUTO_TEXT first = x_strndup(column, strcspn(column, ","));
+    return (facts->reader & PRECONDITION_RUNNING) != 0 || !some_are_named(facts, first);
+}
+
+static void add_fault(PreconditionLook *look, const Precondition *entry, const Saying *say,
+                      const Facts *facts)
+{
+    unsigned reader = facts->reader;
     look->faults = x_realloc(look->faults, (look->fault_count + 1) * sizeof(*look->faults));
     PreconditionFault *fault = &look->faults[look->fault_count++];
     bool later = (entry->applies & LATER) != 0 && reader == PRECONDITION_RUNNING;
     memset(fault, 0, sizeof(*fault));
     fault->column = say->column;
-    bool alone = (entry->applies & OTHERS_GO_ON) != 0 && (reader & PRECONDITION_RUNNING) != 0;
+    bool alone = stands_alone(entry, facts);
     fault->warning = entry->warning || later || alone;
     fault->first = entry->applies & FIRST;
     fault->alarm = (entry->applies & ALARMS) != 0 || (alone && !entry->warning);
@@ -139,7 +152,7 @@ static bool judge(const Precondition *entry, Facts *facts, PreconditionLook *loo
         Saying say = {0};
         broken = entry->broken(facts, &say);
         if (broken) {
-            add_fault(look, entry, &say, facts->reader);
+            add_fault(look, entry, &say, facts);
         }
         text_free(&say.message);
         text_free(&say.remedy);

@@ -1,5 +1,6 @@
 /* What the list asks of the mapped tables, as one row: "mapped" of precondition_from.c. Most of its
- * columns are lists (precondition_some.h) over the parts of the query of mapped_sql.c. */
+ * columns are lists (precondition_some.h) over the parts of the query of mapped_sql.c; of tables
+ * it is told how many are named, and not only meant by a pattern. */
 #include "rows/mapped_internal.h"
 #include "rows/precondition_internal.h"
 
@@ -38,7 +39,8 @@ typedef struct List {
 static const List LISTS[] = {
     {"mapped_nameless", "m.i", NAMELESS, "m.relkind IS NULL"},
     {"mapped_private", "m.i", NAMELESS, "m.relkind IN ('r', 'p')"},
-    {"mapped_kinds", "m.i" AND_FIELD "m.relkind::" PG "text", NAMELESS, "m.relkind NOT IN ('r', 'p')"},
+    {"mapped_kinds", "m.i" AND_FIELD "m.relkind::" PG "text", NAMELESS,
+     "m.relkind NOT IN ('r', 'p')"},
     {"mapped_unmatched", "m.i", "pattern m", "NOT EXISTS (SELECT FROM hit h WHERE h.i = m.i)"},
     {"mapped_twice", "t.sql" AND_FIELD "t.mapping" AND_FIELD "t.second", NULL,
      "t.second IS NOT NULL"},
@@ -66,11 +68,13 @@ static const List LISTS[] = {
 static void add_list(const List *list, Text *sql)
 {
     const char *value = list->value != NULL ? list->value : "t.sql";
+    bool tables = list->from == NULL;
     text_printf(sql,
-                "(SELECT " PG "count(*) || " PG "chr(30) || " PG "array_to_string((" PG
+                "(SELECT " PG "count(*) || %5$s" PG "chr(30) || " PG "array_to_string((" PG
                 "array_agg(%1$s ORDER BY %1$s))[1:5], " PG "chr(30)) FROM %2$s WHERE %3$s"
                 " HAVING " PG "count(*) > 0) AS %4$s, ",
-                value, list->from != NULL ? list->from : "t", list->condition, list->name);
+                value, tables ? "t" : list->from, list->condition, list->name,
+                tables ? "'/' || " PG "count(*) FILTER (WHERE NOT t.by_pattern) || " : "");
 }
 
 void precondition_add_mapped(const PipelineConfig *pipeline, int server_version, Text *sql)

@@ -17,6 +17,13 @@ Some some_read(const Facts *facts, const char *column)
     return some;
 }
 
+bool some_are_named(const Facts *facts, const char *column)
+{
+    const char *value = facts_value(facts, column);
+    const char *named = value + strspn(value, "0123456789");
+    return *named != '/' || strtoul(named + 1, NULL, 10) > 0;
+}
+
 void some_clear(Some *some)
 {
     free(some->text);

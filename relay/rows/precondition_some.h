@@ -16,8 +16,12 @@ typedef struct Some {
 
 #define AUTO_SOME __attribute__((cleanup(some_clear))) Some
 
-/** Reads a column of the answer: the count, then up to SOME_MAX names, a record separator (036)
- * between them. One that is not there is empty. */
+/** False when the column tells that none of its tables is named by a mapping: whoever may create a
+ * table may then have made it so. */
+bool some_are_named(const Facts *facts, const char *column);
+
+/** Reads a column of the answer: the count ("3", or "3/1" with that of those that are named), then
+ * up to SOME_MAX names, a record separator (036) between them. One that is not there is empty. */
 Some some_read(const Facts *facts, const char *column);
 void some_clear(Some *some);
 

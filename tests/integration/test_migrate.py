@@ -164,11 +164,11 @@ def test_book_keeping_says_who_and_when(empty_database):
 
 def test_status_lists_applied_and_pending(empty_database):
     with unchanged(empty_database):
-        assert len(re.findall(r"^ +\d .* pending", migrate(empty_database, "--status").stdout, re.M)) == 5
+        assert len(re.findall(r"^ +\d .* pending", migrate(empty_database, "--status").stdout, re.M)) == 7
     migrate(empty_database, "--to", "3")
     lines = migrate(empty_database, "--status").stdout.splitlines()
     assert [line.split()[0] for line in lines if f"by {OWNER}" in line and " applied " in line] == ["1", "2", "3"]
-    assert [line.split()[0] for line in lines if line.rstrip().endswith("pending")] == ["4", "5"]
+    assert [line.split()[0] for line in lines if line.rstrip().endswith("pending")] == ["4", "5", "6", "7"]
     migrate(empty_database)
     empty_database.execute(f"GRANT outbox_relay TO {RELAY}")
     assert "up to date" in migrate(empty_database, "--status", user=RELAY).stdout
@@ -394,7 +394,7 @@ def test_no_roles_needs_only_create_on_the_database_and_is_remembered(lonely):
 
     migrate(lonely, "--roles", user=SUPERUSER)
     assert lonely.scalar(ROLES) == "outbox_relay outbox_writer"
-    assert lonely.execute("SELECT count(*), count(*) FILTER (WHERE skipped) FROM outbox.migration", user=SUPERUSER) == [(5, 0)]
+    assert lonely.execute("SELECT count(*), count(*) FILTER (WHERE skipped) FROM outbox.migration", user=SUPERUSER) == [(7, 0)]
     with unchanged(lonely):  # what is there is not left out afterwards
         assert "without" not in migrate(lonely, "--no-roles", user=SUPERUSER).stdout
 
@@ -482,7 +482,7 @@ def test_many_at_once_apply_everything_once(empty_database):
     outputs = [p.communicate(timeout=60)[0] for p in processes]
     assert [p.returncode for p in processes] == [0] * 6, outputs
     assert sorted("nothing to do" in o for o in outputs) == [False] + [True] * 5, outputs
-    assert versions(empty_database) == [1, 2, 3, 4, 5]
+    assert versions(empty_database) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_waits_for_a_printed_script_that_is_running(empty_database):
@@ -498,7 +498,7 @@ def test_waits_for_a_printed_script_that_is_running(empty_database):
         finally:
             process.kill()
     assert process.returncode == 0 and "1 outbox table" not in output, output
-    assert versions(empty_database) == [1, 2, 3, 4, 5]
+    assert versions(empty_database) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_down_does_not_lose_events(empty_database):

@@ -277,3 +277,19 @@ def test_the_transaction_before_is_told_over_a_restart_and_beside_the_log_of_oth
     tables.database.execute("INSERT INTO item VALUES (2, 'b')")
     second = tables.records("item", 2)[1]
     assert int(first.place[1]) < int(second.place[0]) <= ended < int(second.place[1])
+
+
+def test_a_table_that_somebody_makes_under_a_pattern_stops_nobody(tables):
+    tables.create("item", ITEM)
+    tables.publish()
+    tables.database.execute("CREATE TABLE stray (n int); INSERT INTO stray VALUES (1)")
+    relay = tables.relay().start(wait_ready=False)
+    relay.wait_not_ready("MAPPED_NOT_PUBLISHED|does not publish public.stray")
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    assert ops(tables.records("item", 1)) == ["c"]
+    tables.database.execute("DROP TABLE stray")
+    relay.wait_ready()
+    relay.stop()
+    tables.database.execute("CREATE TABLE other_stray (n int)")
+    named = tables.relay([{"table": "public.item"}, {"table": "public.other_stray"}]).start(wait_ready=False)
+    assert named.wait_exit() == 2 and named.log_lines("MAPPED_NOT_PUBLISHED")

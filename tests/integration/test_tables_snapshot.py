@@ -1,18 +1,17 @@
 """The first snapshot of capture = "tables": rows that were there before the stream, and what meets it."""
 
-import json
 import threading
 
 import pytest
 
 from support.common import eventually
-from support.postgres import RELAY
+from support.postgres import RELAY, SUPERUSER
 
 ITEM = "id int PRIMARY KEY, name text, note text"
 
 
 def rows(changes):
-    return [change for change in changes if change["op"] == "r"]
+    return [change for change in changes if change.get("op") == "r"]
 
 
 def markers(changes):
@@ -142,7 +141,7 @@ def test_a_table_that_is_another_one_by_now_is_read_again(tables, statement, cha
     tables.publish()
     relay = tables.relay(in_flight_events=100, batch_events=10)
     relay.start(wait_ready=False)
-    relay.wait_log("TOPIC_MISSING")
+    relay.wait_log("WAITING_EVENTS_FULL")
     tables.database.execute(statement)
     tables.kafka.create_topic(tables.topic("a"))
     relay.wait_log("STREAM_STARTED", 60)
@@ -183,3 +182,48 @@ def test_an_empty_database_goes_on_at_once(tables):
     tables.relay().start().wait_log("STREAM_STARTED")
     tables.database.execute("INSERT INTO a VALUES (1, 'x')")
     assert [change["op"] for change in tables.records("a", 1)] == ["c"]
+
+
+def test_the_snapshot_alone_ends_with_exit_code_0_and_without_a_slot(tables):
+    tables.create("a", ITEM)
+    tables.database.execute("INSERT INTO a VALUES (1, 'x')")
+    tables.publish()
+    relay = tables.relay(snapshot="initial_only")
+    for _ in range(2):
+        relay.start(wait_ready=False)
+        assert relay.wait_exit(30) == 0
+        relay.wait_log("SNAPSHOT_ONLY")
+    assert len(tables.records("a")) == 1
+    assert tables.database.execute("SELECT FROM pg_replication_slots WHERE slot_name = 'outboxd_catalog'") == []
+
+
+@pytest.mark.parametrize("mode, code", [("when_needed", None), ("initial", 4)])
+def test_a_lost_slot_is_a_new_snapshot_where_that_was_agreed_to(tables, mode, code):
+    tables.create("a", ITEM)
+    tables.database.execute("INSERT INTO a VALUES (1, 'x'), (2, 'y')")
+    tables.publish()
+    relay = tables.relay(snapshot=mode)
+    relay.start().wait_log("STREAM_STARTED")
+    relay.stop()
+    tables.database.execute("SELECT pg_drop_replication_slot('outboxd_catalog')", user=SUPERUSER)
+    tables.database.execute("DELETE FROM a WHERE id = 1")
+    relay.start(wait_ready=False)
+    if code is not None:
+        assert relay.wait_exit(30) == code
+        return
+    assert "deletes" in relay.wait_log("GAP_ACCEPTED")[0]
+    eventually(lambda: len(relay.log_lines("STREAM_STARTED")) == 2, 20, relay.log_tail)
+    assert [change["after"]["id"] for change in tables.records("a", 3)] == [1, 2, 2]
+
+
+def test_who_keeps_the_slot_from_being_made_is_named(tables):
+    tables.create("a", ITEM)
+    tables.publish()
+    with tables.database.connect(autocommit=False) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO a VALUES (1, 'x'); SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+        relay = tables.relay().start(wait_ready=False)
+        assert f"process {pid} of user" in relay.wait_log("SLOT_UNFINISHED", 10)[0]
+        connection.commit()
+    relay.wait_log("STREAM_STARTED")
+    assert [change["op"] for change in tables.records("a", 1)] == ["r"]

@@ -176,6 +176,8 @@ void rig_on_row(void *arg, const char *bytes, size_t length)
     text_append(&at.heard, bytes, length);
     if (at.close_in_row) {
         pg_conn_close(at.conn);
+    } else if (at.hold_in_row) {
+        pg_conn_hold(at.conn);
     } else if (at.cancel_in_row) {
         at.cancel_in_row = false;
         pg_conn_cancel(at.conn);

@@ -27,6 +27,7 @@ typedef struct ConnRig {
     const char *next_sql;
     bool close_in_result;
     bool close_in_row;
+    bool hold_in_row;
     bool cancel_in_row;
     size_t slices; /* that are fed */
     size_t fed;    /* so many have been, of the running query */

@@ -259,6 +259,33 @@ Test(conn, rows_of_copy_are_handed_on_whole)
     cr_assert_eq(memcmp(at.heard.data, HEARD, sizeof(HEARD) - 1), 0);
 }
 
+Test(conn, rows_of_copy_wait_while_they_are_held)
+{
+    rig_connected();
+    at.hold_in_row = true;
+    rig_ask("yr");
+    rig_turn();
+    rig_assert_heard("[3]one");
+    cr_assert_eq(at.done, 0);
+    pg_conn_go_on(at.conn);
+    rig_turn();
+    rig_assert_heard("[3]two");
+    at.hold_in_row = false;
+    pg_conn_go_on(at.conn);
+    rig_wait_for(&at.done, 1);
+    rig_assert_heard(";value;.");
+}
+
+Test(conn, without_a_copy_nothing_is_held)
+{
+    rig_connected();
+    pg_conn_hold(at.conn);
+    pg_conn_go_on(at.conn);
+    rig_ask("r");
+    rig_wait_for(&at.done, 1);
+    rig_assert_heard("value;.");
+}
+
 Test(conn, a_copy_is_fed_slice_by_slice)
 {
     rig_connected();
