@@ -81,10 +81,6 @@ static void pipeline_say_aside(Pipeline *p, const Event *event, const Error *err
     AUTO_TEXT hint = x_format("outboxd dead show %s prints all of it. Fix the cause, then "
                               "requeue the event by the number that this command shows.",
                               event_id);
-    AUTO_ERROR named = error_of(err);
-    if (event->schema->field[FIELD_EVENT_ID] == SCHEMA_NONE) { /* nothing else names a change */
-        pipeline_name_event(event, &named);
-    }
     log_write(LOG_WARN, p->parts->config->name, CODE_EVENT_SET_ASIDE,
               LOG_FIELDS(seq, log_text("event_id", event_id),
                          log_text("reason", error_code_name(err->code)),
