@@ -9,6 +9,7 @@
 struct Captured {
     const PipelineConfig *pipeline;
     char *database;
+    TableCounts *counts;
     CapturedAnswers *answers;
     ChangeOut *out;            /* where what is the same in all records of a table is made */
     VEC(CapturedTable) tables; /* by OID */
@@ -130,7 +131,8 @@ Status captured_set(Captured *captured, const MappingConfig *mapping,
         return FAILED;
     }
     known->topic = captured_keep(captured, known->table->topic);
-    known->name = captured_keep(captured, known->table->name);
+    known->count = table_counts_of(captured->counts, known->table->name);
+    known->name = table_count_name(known->count);
     return OK;
 }
 
@@ -156,10 +158,16 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
 }
 
-Captured *captured_new(const PipelineConfig *pipeline)
+const TableCounts *captured_counts(const Captured *captured)
+{
+    return captured->counts;
+}
+
+Captured *captured_new(const PipelineConfig *pipeline, Metrics *metrics)
 {
     Captured *captured = x_calloc(1, sizeof(*captured));
     captured->pipeline = pipeline;
+    captured->counts = table_counts_new(metrics, pipeline->name);
     captured->database = x_strdup("");
     captured->answers = captured_answers_new();
     captured->out = x_calloc(1, sizeof(*captured->out));
@@ -182,6 +190,7 @@ void captured_free(Captured **captured)
     }
     vec_free(&old->tables);
     vec_free(&old->names);
+    table_counts_free(&old->counts);
     captured_answers_free(&old->answers);
     change_out_free(old->out);
     free(old->out);

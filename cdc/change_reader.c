@@ -29,6 +29,7 @@ static Event *reader_add(const ChangeReader *reader, Assembler *assembler)
 {
     Event *event = batch_add(assembler_batch(assembler), reader->schema);
     event->seq = EVENT_NO_SEQ;
+    event->occurred_at_us = reader->transaction->place->committed_at_us;
     assembler_number(assembler, event);
     return event;
 }
@@ -52,7 +53,7 @@ static void reader_tell(ChangeReader *reader, Assembler *assembler, uint64_t ord
     }
     ChangeRecord record;
     const ReadTransaction *transaction = reader->transaction;
-    const ChangePlace place = end ? transaction->place : read_transaction_begin_place(transaction);
+    const ChangePlace place = end ? *transaction->place : read_transaction_begin_place(transaction);
     Event *event = reader_add(reader, assembler);
     change_event_transaction(reader->events, end ? &transaction->counts : NULL, &place,
                              &event->batch->arena, &record);
@@ -69,12 +70,23 @@ static void reader_tell_begin(ChangeReader *reader, Assembler *assembler)
     }
 }
 
+/* Behind the begin, before any change. */
+static Status reader_take_origin(ChangeReader *reader, const Assembler *assembler,
+                                 const PgOutputOrigin *origin, Error *err)
+{
+    if (!assembler->in_transaction) {
+        return assembler_outside("origin", err);
+    }
+    read_transaction_take_origin(reader->transaction, origin);
+    return OK;
+}
+
 static void reader_end_transaction(ChangeReader *reader, Assembler *assembler,
                                    const PgOutputCommit *commit)
 {
     ReadTransaction *transaction = reader->transaction;
-    transaction->place.lsn = assembler->message_lsn;
-    assembler->last_commit = transaction->place.last_commit = commit->end_lsn;
+    transaction->place->lsn = assembler->message_lsn;
+    assembler->last_commit = transaction->place->last_commit = commit->end_lsn;
     if (transaction->begun) {
         reader_tell(reader, assembler, CHANGE_PARTS * (transaction->number + 1), true);
     }
@@ -103,8 +115,10 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         return FAILED;
     }
     uint64_t counted = made != OK;
+    uint64_t bytes = 0;
     for (size_t i = 0; made == OK && i < records.count; i++) {
         counted += !slice_is_null(records.items[i].value);
+        bytes += records.items[i].key.length + records.items[i].value.length;
         if (assembler_next(assembler, first + i)) { /* a position may stand between them */
             Event *event = reader_add(reader, assembler);
             records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
@@ -115,6 +129,9 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
     }
     change_transaction_count(&reader->transaction->counts, table->name.data, counted);
+    if (wanted) {
+        table_count_add(table->count, bytes, reader->transaction->place->committed_at_us);
+    }
     arena_release(&reader->scratch);
     return OK;
 }
@@ -179,7 +196,7 @@ static Status reader_change(ChangeReader *reader, Assembler *assembler, const Pg
                          "the server sent a row of %s with another number of columns than it told",
                          table->table->name);
     }
-    reader->transaction->place.lsn = assembler->message_lsn;
+    reader->transaction->place->lsn = assembler->message_lsn;
     reader_tell_begin(reader, assembler);
     ChangeRow row = {.op = created   ? 'c'
                            : updated ? 'u'
@@ -205,7 +222,7 @@ static Status reader_truncate(ChangeReader *reader, Assembler *assembler,
         if (table == NULL) {
             continue;
         }
-        reader->transaction->place.lsn = assembler->message_lsn;
+        reader->transaction->place->lsn = assembler->message_lsn;
         reader_tell_begin(reader, assembler);
         ChangeRow row = {.op = 't'};
         if (reader_add_records(reader, assembler, table, &row, err) != OK) {
@@ -230,11 +247,12 @@ static void reader_add_message(ChangeReader *reader, Assembler *assembler,
                                const PgOutputLogicalMessage *message)
 {
     const ChangeShown shown = {.kind = change_made_kind('m'), .table = SLICE_LITERAL("message")};
-    ChangePlace place = reader->transaction->place;
+    ChangePlace place = *reader->transaction->place;
     ChangeRecord record;
     AUTO_ERROR err = {0};
     place.now_ns = clock_wall_us() * 1000;
     place.xid = message->transactional ? place.xid : 0;
+    place.origin = message->transactional ? place.origin : SLICE_NULL;
     place.in_transaction = false;
     Event *event = reader_add(reader, assembler);
     if (change_event_message(reader->events,
@@ -252,11 +270,11 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     if (message->transactional && !assembler->in_transaction) {
         return assembler_outside("message", err);
     }
-    reader->transaction->place.lsn = assembler->message_lsn;
+    reader->transaction->place->lsn = assembler->message_lsn;
     if (message->transactional) {
         reader->transaction->number++;
     } else {
-        assembler->last_commit = reader->transaction->place.last_commit = message->lsn;
+        assembler->last_commit = reader->transaction->place->last_commit = message->lsn;
     }
     if (slice_equal(message->prefix, SLICE_LITERAL(CHANGE_CONTEXT_PREFIX))) {
         if (message->transactional) {
@@ -317,6 +335,8 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
         return reader_truncate(reader, assembler, &message->truncate, err);
     case PGOUTPUT_MESSAGE:
         return reader_message(reader, assembler, &message->message, err);
+    case PGOUTPUT_ORIGIN:
+        return reader_take_origin(reader, assembler, &message->origin, err);
     case PGOUTPUT_RELATION:
         return captured_put(reader->captured, &message->relation, err);
     default:
@@ -382,12 +402,13 @@ ChangeEvents *change_reader_events(ChangeReader *reader)
     return reader->events;
 }
 
-ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema)
+ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema,
+                                Metrics *metrics)
 {
     ChangeReader *reader = x_calloc(1, sizeof(*reader));
     reader->pipeline = pipeline;
     reader->schema = schema;
-    reader->captured = captured_new(pipeline);
+    reader->captured = captured_new(pipeline, metrics);
     reader->transaction = read_transaction_new();
     uuid_v7(reader->run);
     return reader;

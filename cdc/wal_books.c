@@ -21,7 +21,8 @@ WalBooks *wal_books_new(const WalContext *wal)
     books->assembler = x_calloc(1, sizeof(*books->assembler));
     books->assembler->pipeline = wal->pipeline;
     if (wal->pipeline->capture == CAPTURE_TABLES) {
-        books->changes = change_reader_new(wal->pipeline, wal->table->schema);
+        books->changes =
+            change_reader_new(wal->pipeline, wal->table->schema, wal->options->metrics);
         books->assembler->reads = &CHANGE_READER;
         books->assembler->changes = books->changes;
     } else {

@@ -171,6 +171,17 @@ static Slice slice_of_text(const Text *text)
     return (Slice){.data = text_string(text), .length = text->length};
 }
 
+static void add_origin(Text *json, const ChangePlace *place)
+{
+    if (slice_is_null(place->origin)) {
+        text_add(json, "null,\"origin_lsn\":null");
+        return;
+    }
+    (void)change_json_string(json, place->origin);
+    text_add(json, ",\"origin_lsn\":");
+    change_json_number(json, (int64_t)place->origin_lsn);
+}
+
 /* The source block and the one of the transaction, with a comma behind. */
 static void add_source(ChangeEvents *events, const char *table, const ChangePlace *place)
 {
@@ -188,7 +199,9 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
     }
     text_add(json, ",\"lsn\":");
     change_json_number(json, (int64_t)place->lsn);
-    text_add(json, ",\"xmin\":null,\"origin\":null,\"origin_lsn\":null},\"transaction\":");
+    text_add(json, ",\"xmin\":null,\"origin\":");
+    add_origin(json, place);
+    text_add(json, "},\"transaction\":");
     if (!place->in_transaction) {
         text_add(json, "null,");
         return;

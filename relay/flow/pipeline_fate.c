@@ -66,6 +66,11 @@ static bool aside_is_shown(Slice id)
 
 static void pipeline_say_aside(Pipeline *p, const Event *event, const Error *err)
 {
+    AUTO_ERROR named = {0};
+    error_copy(&named, err);
+    if (event->schema->field[FIELD_EVENT_ID] == SCHEMA_NONE) { /* nothing else says which it is */
+        pipeline_name_event(event, &named);
+    }
     LogField seq =
         event->seq != EVENT_NO_SEQ ? log_number("seq", event->seq) : log_text("seq", "none");
     Slice id = event_field(event, FIELD_EVENT_ID);
@@ -82,7 +87,7 @@ static void pipeline_say_aside(Pipeline *p, const Event *event, const Error *err
                          log_text("hint", err->code == CODE_MESSAGE_MALFORMED ? NO_EVENT
                                           : aside_is_shown(id)                ? hint
                                                                               : "")),
-              "%s; writing the event to the dead-letter table", error_message(err));
+              "%s; writing the event to the dead-letter table", error_message(&named));
 }
 
 static void pipeline_set_aside(Pipeline *p, Event *event, const Record *record, const Error *err)

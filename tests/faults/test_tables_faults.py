@@ -1,12 +1,15 @@
 """capture = "tables" under faults: what is in the topics is what was done to the tables, whatever dies."""
 
+import json
+import os
 import random
+import subprocess
 
-import psycopg2
 import pytest
 
 from conftest import soak
 from support.common import eventually
+from support.postgres import OWNER, RELAY
 from support.table_load import TableLoad
 from support.tables import SLOT
 from support.wal import Wal
@@ -91,13 +94,65 @@ def test_postgres_restarts(load, postgres, mode):
 
 
 def test_the_broker_hangs_and_dies(load, kafka):
-    relay = load.relay(**BACKOFF).start()
-    with load.running():
-        load.wait_committed(40)
+    relay = load.relay(in_flight=5000, **BACKOFF).start()
+    with load.running(clients=2):
+        load.wait_committed(20)
         with kafka.away():
-            load.wait_committed(40)
-        load.wait_committed(40)
+            load.wait_committed(20)
+        load.wait_committed(20)
         kafka.kill()
         load.wait_committed(20)
         kafka.start()
-    load.compare(relay, kills=relay.excused_repeats() and 1)
+    load.compare(relay, kills=1 if relay.excused_repeats() else 0, in_flight=5000)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "hang"])
+def test_another_relay_takes_over(load, how):
+    one, two = (load.relay(standby_interval="200ms", **{**BACKOFF, "lease": "2s"}) for _ in range(2))
+    one.start()
+    two.start()
+    with load.running(clients=2):
+        load.wait_committed(30)
+        {"stop": one.stop, "kill": one.kill, "hang": one.pause}[how]()
+        eventually(lambda: two.metric("leader") == 1, 20, lambda: "the other one publishes\n" + two.log_tail())
+        load.wait_committed(30)
+        if how == "hang":
+            one.resume()
+            eventually(lambda: one.metric("leader") == 0, 20, "the woken relay steps back")
+        load.wait_committed(10)
+    load.compare(two, kills=0 if how == "stop" else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds, kills", [(6, 2), soak(60, 10)])
+def test_tables_of_pgbench_are_rebuilt_after_kills(tables, seconds, kills):
+    """At full speed; the rows that it begins with are one transaction of 100,000."""
+    def start(*args):
+        database = tables.database
+        return subprocess.Popen([os.path.join(database.server.bin, "pgbench"), *args, database.dsn(OWNER)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def ended(process):
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+
+    ended(start("-q", "-i", "-I", "dtp"))
+    keyed = {"pgbench_accounts": "aid", "pgbench_branches": "bid", "pgbench_tellers": "tid"}
+    for name in (*keyed, "pgbench_history"):
+        tables.database.execute(f"GRANT SELECT ON {name} TO {RELAY}")
+        tables.kafka.create_topic(tables.topic(name))
+    tables.publish(*keyed, second=("pgbench_history",))
+    relay = tables.relay([{"table": "public.pgbench_*"}], snapshot="never", **BACKOFF).start()
+    ended(start("-q", "-i", "-I", "g"))
+    load = start("-n", "-c", "4", "-T", str(seconds))
+    for number in range(kills):
+        written = tables.database.scalar("SELECT count(*) FROM pgbench_history")
+        eventually(lambda: load.poll() is not None or tables.database.scalar("SELECT count(*) FROM pgbench_history") > written + 300, 30, "pgbench writes")
+        relay.kill()
+        relay.start()
+    ended(load)
+    Wal(tables.database, "unused").wait_confirmed(name=SLOT, timeout=120)
+    for name in keyed:
+        assert tables.state(name) == {json.dumps({keyed[name]: row[keyed[name]]}): row for row, in tables.database.execute(f"SELECT to_jsonb(t) FROM {name} t")}
+    told = {(change["source"]["txId"], change["source"]["lsn"]): change["after"] for change in tables.records("pgbench_history")}
+    kept = tables.database.execute("SELECT tid, bid, aid, delta, (extract(epoch FROM mtime) * 1000000)::bigint FROM pgbench_history")
+    assert sorted(tuple(row[name] for name in ("tid", "bid", "aid", "delta", "mtime")) for row in told.values()) == sorted(kept)

@@ -375,7 +375,12 @@ static void on_pgoutput(Replay *replay, uint64_t lsn, Slice bytes)
     case PGOUTPUT_BEGIN:
         replay->place.committed_at_us = message.begin.committed_at + TIMESTAMP_POSTGRES_EPOCH_US;
         replay->place.xid = message.begin.xid;
+        replay->place.origin = SLICE_NULL;
         replay->begin = replay->place;
+        break;
+    case PGOUTPUT_ORIGIN:
+        replay->place.origin = arena_copy(&replay->arena, message.origin.name);
+        replay->place.origin_lsn = message.origin.lsn;
         break;
     case PGOUTPUT_COMMIT:
         replay->place.last_commit = message.commit.end_lsn;

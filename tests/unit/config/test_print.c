@@ -286,6 +286,7 @@ Test(print, examples_load_without_a_warning)
     assert_example("outboxd.conf", NULL);
     assert_example("minimal.conf", NULL);
     assert_example("orders.conf", NULL);
+    assert_example("tables.conf", NULL);
 }
 
 Test(print, the_sidecar_example_loads_with_its_secrets_in_place)
