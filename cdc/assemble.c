@@ -48,9 +48,6 @@ void assembler_number(Assembler *assembler, Event *event)
     event->ordinal = assembler->ordinal;
     if (known_events_meet(assembler->known, event->commit_lsn, event->ordinal)) {
         batch_settle(event, EVENT_PUBLISHED);
-    } else if (assembler->parked != NULL &&
-               parked_has(assembler->parked, event->seq, event->row[FIELD_EVENT_ID])) {
-        batch_settle(event, EVENT_PARKED);
     }
 }
 

@@ -7,8 +7,9 @@
 #pragma once
 
 #include "cdc/known.h"
-#include "cdc/relation.h"
-#include "rows/parked.h"
+#include "cdc/pgoutput.h"
+#include "config/config.h"
+#include "flow/batch.h"
 
 typedef struct Assembler Assembler;
 
@@ -28,8 +29,8 @@ typedef struct LogReader {
 struct Assembler {
     const PipelineConfig *pipeline;
     const LogReader *reads;
+    struct OutboxReader *outbox;  /* of OUTBOX_READER; borrowed */
     struct ChangeReader *changes; /* of CHANGE_READER; borrowed */
-    Relations *relations;         /* borrowed */
     PgOutputReader reader;
     Batch *batch;         /* being filled; NULL: none */
     uint64_t message_lsn; /* where the message that is being read stands in the log */
@@ -44,8 +45,6 @@ struct Assembler {
     uint64_t done_lsn;     /* up to this transaction, and in it ... */
     uint64_t done_ordinal; /* ... up to this event, everything was acknowledged before */
     KnownEvents *known;    /* borrowed: were acknowledged before */
-    const Parked *parked;  /* rows that wait for their topic, as is known already; NULL: none */
-    bool foreign_said;     /* a message with our prefix that is none of ours was logged */
 };
 
 /** A new stream begins at position. */

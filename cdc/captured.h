@@ -11,7 +11,6 @@
 #include "cdc/table_counts.h"
 #include "change/change_table.h"
 #include "config/config.h"
-#include "rows/mapped.h"
 
 enum { CAPTURED_MAX = 65536 };
 
@@ -45,8 +44,6 @@ void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelati
 /** The same about one that was told before: what the catalog says of it now. */
 void captured_add_questions_again(const Captured *captured, uint32_t oid, int server_version,
                                   Text *sql);
-/** Only those about its columns and their types. */
-void captured_add_catalog_questions(uint32_t relation, Text *sql);
 /** True when it was an answer to one of them. */
 bool captured_read(Captured *captured, const PGresult *result, Error *err);
 

@@ -5,10 +5,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/timestamp.h"
 #include "base/uuid.h"
 #include "cdc/change_made.h"
-#include "change/change_context.h"
+#include "cdc/read_transaction.h"
 
 struct ChangeReader {
     const PipelineConfig *pipeline;
@@ -16,14 +15,7 @@ struct ChangeReader {
     char run[CHANGE_UUID_LENGTH + 1];
     ChangeEvents *events; /* NULL: not connected yet */
     Captured *captured;
-    ChangePlace place;
-    ChangePlace begin; /* of the transaction, whose begin may not be told yet */
-    bool begun;        /* it is told */
-    char *origin;      /* of the transaction; NULL: none was told */
-    uint64_t number;   /* of the last change of the transaction */
-    ChangeTransaction transaction;
-    ChangeContext context;
-    bool has_context;
+    ReadTransaction *transaction;
     bool asked;    /* the catalog was asked for the change that is read */
     Arena scratch; /* of records that are made to be counted alone */
     Slice old_row[PGOUTPUT_COLUMNS_MAX];
@@ -37,7 +29,7 @@ static Event *reader_add(const ChangeReader *reader, Assembler *assembler)
 {
     Event *event = batch_add(assembler_batch(assembler), reader->schema);
     event->seq = EVENT_NO_SEQ;
-    event->occurred_at_us = reader->place.committed_at_us;
+    event->occurred_at_us = reader->transaction->place->committed_at_us;
     assembler_number(assembler, event);
     return event;
 }
@@ -60,9 +52,11 @@ static void reader_tell(ChangeReader *reader, Assembler *assembler, uint64_t ord
         return;
     }
     ChangeRecord record;
+    const ReadTransaction *transaction = reader->transaction;
+    const ChangePlace place = end ? *transaction->place : read_transaction_begin_place(transaction);
     Event *event = reader_add(reader, assembler);
-    change_event_transaction(reader->events, end ? &reader->transaction : NULL,
-                             end ? &reader->place : &reader->begin, &event->batch->arena, &record);
+    change_event_transaction(reader->events, end ? &transaction->counts : NULL, &place,
+                             &event->batch->arena, &record);
     ChangeShown shown = shown_transaction();
     change_made_fill(reader->pipeline, event, &record, &shown);
 }
@@ -70,25 +64,10 @@ static void reader_tell(ChangeReader *reader, Assembler *assembler, uint64_t ord
 /* One without changes of ours has no records of its begin and end. */
 static void reader_tell_begin(ChangeReader *reader, Assembler *assembler)
 {
-    if (reader_tells_transactions(reader) && !reader->begun) {
-        reader->begun = true;
+    if (reader_tells_transactions(reader) && !reader->transaction->begun) {
+        reader->transaction->begun = true;
         reader_tell(reader, assembler, 1, false);
     }
-}
-
-static void reader_begin_transaction(ChangeReader *reader, const Assembler *assembler,
-                                     const PgOutputBegin *begin)
-{
-    reader->place.committed_at_us = begin->committed_at + TIMESTAMP_POSTGRES_EPOCH_US;
-    reader->place.xid = begin->xid;
-    reader->place.lsn = assembler->message_lsn;
-    reader->place.origin = SLICE_NULL;
-    reader->place.in_transaction = reader_tells_transactions(reader);
-    reader->begin = reader->place;
-    reader->begun = false;
-    reader->number = 0;
-    reader->has_context = false;
-    change_transaction_clear(&reader->transaction);
 }
 
 /* Behind the begin, before any change. */
@@ -98,35 +77,28 @@ static Status reader_take_origin(ChangeReader *reader, const Assembler *assemble
     if (!assembler->in_transaction) {
         return assembler_outside("origin", err);
     }
-    free(reader->origin);
-    reader->origin = x_strndup(origin->name.data, origin->name.length);
-    reader->place.origin = slice_of(reader->origin);
-    reader->place.origin_lsn = origin->lsn;
+    read_transaction_take_origin(reader->transaction, origin);
     return OK;
 }
 
 static void reader_end_transaction(ChangeReader *reader, Assembler *assembler,
                                    const PgOutputCommit *commit)
 {
-    reader->place.lsn = assembler->message_lsn;
-    assembler->last_commit = reader->place.last_commit = commit->end_lsn;
-    if (reader->begun) {
-        reader_tell(reader, assembler, CHANGE_PARTS * (reader->number + 1), true);
+    ReadTransaction *transaction = reader->transaction;
+    transaction->place->lsn = assembler->message_lsn;
+    assembler->last_commit = transaction->place->last_commit = commit->end_lsn;
+    if (transaction->begun) {
+        reader_tell(reader, assembler, CHANGE_PARTS * (transaction->number + 1), true);
     }
 }
 
 /* Changes. */
 
-static int64_t now_ns(void)
-{
-    return clock_wall_us() * 1000;
-}
-
 /* The records of a change as events, or as one event that is refused. */
 static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
                                  const CapturedTable *table, ChangeRow *row, Error *err)
 {
-    uint64_t first = CHANGE_PARTS * reader->number;
+    uint64_t first = CHANGE_PARTS * reader->transaction->number;
     bool wanted = !assembler_is_done(assembler, first + CHANGE_RECORDS_MAX - 1);
     if (!wanted && !reader_tells_transactions(reader)) {
         return OK;
@@ -135,15 +107,7 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     AUTO_ERROR why = {0};
     Arena *arena = wanted ? &assembler_batch(assembler)->arena : &reader->scratch;
     const ChangeShown shown = {.kind = change_made_kind(row->op), .table = table->name};
-    change_transaction_next(&reader->transaction, table->name.data, &reader->place.total_order,
-                            &reader->place.table_order);
-    reader->place.now_ns = now_ns();
-    reader->place.context_count = 0;
-    if (reader->has_context) {
-        reader->place.context =
-            change_context_headers(&reader->context, arena, &reader->place.context_count);
-    }
-    row->place = &reader->place;
+    row->place = read_transaction_next(reader->transaction, table->name.data, arena);
     row->asked = reader->asked;
     Status made = change_event_row(reader->events, table->table, row, arena, &records, &why);
     if (made != OK && why.class != ERROR_POISON) {
@@ -164,9 +128,9 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     if (made != OK && assembler_next(assembler, first)) {
         change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
     }
-    change_transaction_count(&reader->transaction, table->name.data, counted);
+    change_transaction_count(&reader->transaction->counts, table->name.data, counted);
     if (wanted) {
-        table_count_add(table->count, bytes, reader->place.committed_at_us);
+        table_count_add(table->count, bytes, reader->transaction->place->committed_at_us);
     }
     arena_release(&reader->scratch);
     return OK;
@@ -204,7 +168,7 @@ static Status reader_find(ChangeReader *reader, const Assembler *assembler, uint
                          "the server sent a row of relation %u, of which it has not told",
                          relation);
     }
-    reader->number++;
+    reader->transaction->number++;
     bool read = table->table != NULL && (table->mapping->operations & operation) != 0;
     *ret_table = read ? table : NULL;
     return OK;
@@ -232,7 +196,7 @@ static Status reader_change(ChangeReader *reader, Assembler *assembler, const Pg
                          "the server sent a row of %s with another number of columns than it told",
                          table->table->name);
     }
-    reader->place.lsn = assembler->message_lsn;
+    reader->transaction->place->lsn = assembler->message_lsn;
     reader_tell_begin(reader, assembler);
     ChangeRow row = {.op = created   ? 'c'
                            : updated ? 'u'
@@ -240,7 +204,7 @@ static Status reader_change(ChangeReader *reader, Assembler *assembler, const Pg
                      .old_row = reader_row(&change->old_tuple, reader->old_row),
                      .new_row = reader_row(&change->new_tuple, reader->new_row)};
     Status status = reader_add_records(reader, assembler, table, &row, err);
-    reader->number -= status != OK; /* it comes again, or the stream is left */
+    reader->transaction->number -= status != OK; /* it comes again, or the stream is left */
     reader->asked = false;
     return status;
 }
@@ -258,7 +222,7 @@ static Status reader_truncate(ChangeReader *reader, Assembler *assembler,
         if (table == NULL) {
             continue;
         }
-        reader->place.lsn = assembler->message_lsn;
+        reader->transaction->place->lsn = assembler->message_lsn;
         reader_tell_begin(reader, assembler);
         ChangeRow row = {.op = 't'};
         if (reader_add_records(reader, assembler, table, &row, err) != OK) {
@@ -283,10 +247,10 @@ static void reader_add_message(ChangeReader *reader, Assembler *assembler,
                                const PgOutputLogicalMessage *message)
 {
     const ChangeShown shown = {.kind = change_made_kind('m'), .table = SLICE_LITERAL("message")};
-    ChangePlace place = reader->place;
+    ChangePlace place = *reader->transaction->place;
     ChangeRecord record;
     AUTO_ERROR err = {0};
-    place.now_ns = now_ns();
+    place.now_ns = clock_wall_us() * 1000;
     place.xid = message->transactional ? place.xid : 0;
     place.origin = message->transactional ? place.origin : SLICE_NULL;
     place.in_transaction = false;
@@ -306,15 +270,15 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     if (message->transactional && !assembler->in_transaction) {
         return assembler_outside("message", err);
     }
-    reader->place.lsn = assembler->message_lsn;
+    reader->transaction->place->lsn = assembler->message_lsn;
     if (message->transactional) {
-        reader->number++;
+        reader->transaction->number++;
     } else {
-        assembler->last_commit = reader->place.last_commit = message->lsn;
+        assembler->last_commit = reader->transaction->place->last_commit = message->lsn;
     }
     if (slice_equal(message->prefix, SLICE_LITERAL(CHANGE_CONTEXT_PREFIX))) {
-        if (message->transactional && change_context_read(message->content, &reader->context)) {
-            reader->has_context = true;
+        if (message->transactional) {
+            read_transaction_take_context(reader->transaction, message->content);
         }
         return OK;
     }
@@ -323,7 +287,7 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
     }
     if (message->transactional) {
         reader_tell_begin(reader, assembler);
-        if (assembler_next(assembler, CHANGE_PARTS * reader->number)) {
+        if (assembler_next(assembler, CHANGE_PARTS * reader->transaction->number)) {
             reader_add_message(reader, assembler, message);
         }
         return OK;
@@ -357,7 +321,8 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
     ChangeReader *reader = assembler->changes;
     switch (message->kind) {
     case PGOUTPUT_BEGIN:
-        reader_begin_transaction(reader, assembler, &message->begin);
+        read_transaction_begin(reader->transaction, &message->begin, assembler->message_lsn,
+                               reader_tells_transactions(reader));
         return OK;
     case PGOUTPUT_COMMIT:
         reader_end_transaction(reader, assembler, &message->commit);
@@ -404,7 +369,7 @@ static bool reader_must_ask(const Assembler *assembler, const PgOutputRelation *
 static void reader_restart(Assembler *assembler)
 {
     ChangeReader *reader = assembler->changes;
-    reader->place = (ChangePlace){.last_commit = assembler->last_commit};
+    read_transaction_restart(reader->transaction, assembler->last_commit);
     captured_restart(reader->captured);
 }
 
@@ -444,6 +409,7 @@ ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *sc
     reader->pipeline = pipeline;
     reader->schema = schema;
     reader->captured = captured_new(pipeline, metrics);
+    reader->transaction = read_transaction_new();
     uuid_v7(reader->run);
     return reader;
 }
@@ -457,8 +423,7 @@ void change_reader_free(ChangeReader **reader)
     }
     change_events_free(&old->events);
     captured_free(&old->captured);
-    change_transaction_clear(&old->transaction);
-    free(old->origin);
+    read_transaction_free(&old->transaction);
     arena_release(&old->scratch);
     free(old);
 }

@@ -1,16 +1,37 @@
 /* What the log tells of an outbox: inserted rows, and messages that outbox.emit_message wrote. */
 #include "cdc/outbox_reader.h"
 
+#include <stdlib.h>
+
 #include "base/log.h"
+#include "base/memory.h"
 #include "flow/refusal.h"
 #include "rows/row.h"
 
 enum { KEPT_BYTES = 1024 * 1024 }; /* messages from this on are kept where they are */
 
+struct OutboxReader {
+    Relations *relations;
+    const Parked *parked;
+    bool foreign_said; /* a message with our prefix that is none of ours was logged */
+};
+
+/* The event stands at the place that was taken last; it may be known to wait for its topic. */
+static void outbox_number(Assembler *assembler, Event *event)
+{
+    const Parked *parked = assembler->outbox->parked;
+    assembler_number(assembler, event);
+    if (!event_is_settled(event) && parked != NULL &&
+        parked_has(parked, event->seq, event->row[FIELD_EVENT_ID])) {
+        batch_settle(event, EVENT_PARKED);
+    }
+}
+
 static Status outbox_insert(Assembler *assembler, const PgOutputChange *change, Error *err)
 {
     bool known = false;
-    const Relation *relation = relations_find(assembler->relations, change->relation, &known);
+    const Relation *relation =
+        relations_find(assembler->outbox->relations, change->relation, &known);
     if (!assembler->in_transaction || !known) {
         return assembler_outside("insert", err);
     }
@@ -30,7 +51,7 @@ static Status outbox_insert(Assembler *assembler, const PgOutputChange *change, 
         event = NULL;
     }
     if (event != NULL) { /* else it was inserted as published; it has its ordinal all the same */
-        assembler_number(assembler, event);
+        outbox_number(assembler, event);
     }
     return OK;
 }
@@ -57,8 +78,8 @@ static Status outbox_message(Assembler *assembler, const PgOutputLogicalMessage 
         return OK;
     }
     if (!message->transactional) {
-        if (!assembler->foreign_said) {
-            assembler->foreign_said = true;
+        if (!assembler->outbox->foreign_said) {
+            assembler->outbox->foreign_said = true;
             log_write(LOG_WARN, assembler->pipeline->name, CODE_MESSAGE_IGNORED, LOG_NO_FIELDS,
                       "a non-transactional message with prefix " MESSAGE_PREFIX
                       " was ignored: outbox.emit_message writes none");
@@ -71,7 +92,7 @@ static Status outbox_message(Assembler *assembler, const PgOutputLogicalMessage 
     if (!assembler_next(assembler, assembler->ordinal + 1)) {
         return OK;
     }
-    const Schema *schema = assembler->relations->table->schema;
+    const Schema *schema = assembler->outbox->relations->table->schema;
     Batch *batch = assembler_batch(assembler);
     Event *event = NULL;
     AUTO_ERROR unreadable = {0};
@@ -85,7 +106,7 @@ static Status outbox_message(Assembler *assembler, const PgOutputLogicalMessage 
     }
     event->seq = EVENT_NO_SEQ;
     event->message = true;
-    assembler_number(assembler, event);
+    outbox_number(assembler, event);
     return OK;
 }
 
@@ -97,9 +118,9 @@ static Status outbox_take(Assembler *assembler, const PgOutput *message, Error *
     case PGOUTPUT_MESSAGE:
         return outbox_message(assembler, &message->message, err);
     case PGOUTPUT_RELATION:
-        return relations_put(assembler->relations, &message->relation, err);
+        return relations_put(assembler->outbox->relations, &message->relation, err);
     case PGOUTPUT_TYPE:
-        return relations_put_type(assembler->relations, &message->type, err);
+        return relations_put_type(assembler->outbox->relations, &message->type, err);
     default: /* published rows may go; the publication of ours does not even send these */
         return OK;
     }
@@ -108,14 +129,28 @@ static Status outbox_take(Assembler *assembler, const PgOutput *message, Error *
 /* A relation whose place only the server knows. */
 static bool outbox_must_ask(const Assembler *assembler, const PgOutputRelation *relation)
 {
-    return relations_must_ask(assembler->relations, relation) ||
-           relations_told_before(assembler->relations, relation);
+    return relations_must_ask(assembler->outbox->relations, relation) ||
+           relations_told_before(assembler->outbox->relations, relation);
 }
 
 static void outbox_restart(Assembler *assembler)
 {
-    relations_reset(assembler->relations);
+    relations_reset(assembler->outbox->relations);
 }
 
 const LogReader OUTBOX_READER = {
     .take = outbox_take, .must_ask = outbox_must_ask, .restart = outbox_restart};
+
+OutboxReader *outbox_reader_new(Relations *relations, const Parked *parked)
+{
+    OutboxReader *reader = x_calloc(1, sizeof(*reader));
+    reader->relations = relations;
+    reader->parked = parked;
+    return reader;
+}
+
+void outbox_reader_free(OutboxReader **reader)
+{
+    free(*reader);
+    *reader = NULL;
+}

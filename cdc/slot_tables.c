@@ -36,7 +36,7 @@ Status slot_tables_compare(const PipelineConfig *pipeline, const SlotStored *sto
     for (size_t i = 0; i < changes.count; i++) {
         if (changes.items[i].lost != 0) {
             add_name(changes.items[i].table, lost_count++, &lost);
-        } else if (changes.items[i].table->inserts) {
+        } else if ((changes.items[i].table->sends & OPERATION_CREATE) != 0) {
             add_name(changes.items[i].table, added_count++, &added);
         }
     }

@@ -18,7 +18,7 @@ struct SnapshotHold {
     char exported[64];
     uint64_t exported_lsn;
     char name[64];
-    ChangePlace place;
+    ChangePlace *place;
     int64_t since_us;
 };
 
@@ -31,7 +31,7 @@ static void on_hold_result(void *arg, const PGresult *result)
     uint64_t lsn = 0;
     (void)lsn_parse(pg_needed_field(result, 0, "lsn"), &lsn);
     snprintf(hold->name, sizeof(hold->name), "%s", pg_needed_field(result, 0, "snapshot"));
-    hold->place =
+    *hold->place =
         (ChangePlace){.committed_at_us = strtoll(pg_needed_field(result, 0, "at_us"), NULL, 10),
                       .lsn = hold->exported[0] != '\0' ? hold->exported_lsn : lsn,
                       .xid = (uint32_t)strtoull(pg_needed_field(result, 0, "xid"), NULL, 10)};
@@ -99,7 +99,7 @@ const char *snapshot_hold_name(const SnapshotHold *hold)
 
 const ChangePlace *snapshot_hold_place(const SnapshotHold *hold)
 {
-    return &hold->place;
+    return hold->place;
 }
 
 int64_t snapshot_hold_since_us(const SnapshotHold *hold)
@@ -111,6 +111,7 @@ SnapshotHold *snapshot_hold_new(const WalContext *wal, void (*held)(void *arg), 
 {
     SnapshotHold *hold = x_calloc(1, sizeof(*hold));
     hold->wal = wal;
+    hold->place = x_calloc(1, sizeof(*hold->place));
     hold->held = held;
     hold->arg = arg;
     hold->conn = claim_new_conn(
@@ -126,6 +127,7 @@ void snapshot_hold_free(SnapshotHold **hold)
         return;
     }
     pg_conn_free(&(*hold)->conn);
+    free((*hold)->place);
     free(*hold);
     *hold = NULL;
 }

@@ -22,7 +22,7 @@ typedef struct OpenTable {
 
 struct SnapshotRows {
     SnapshotRowsParts with;
-    ChangePlace place;
+    ChangePlace *place;  /* of the row that goes out */
     VEC(OpenTable) open; /* each holds a row; at the end of a table only its last one is left */
     size_t ended;        /* the table whose last row waits for another one; SIZE_MAX: none */
     bool begun;          /* a row went out */
@@ -84,9 +84,9 @@ static Status rows_emit(SnapshotRows *rows, OpenTable *open, ChangeSnapshot last
         return error_prefix(err, "snapshot of %s", planned->sql);
     }
     open->batch = open->batch != NULL ? open->batch : batch_new();
-    rows->place.snapshot = rows_mark(rows, open, last);
-    rows->place.now_ns = clock_wall_us() * 1000;
-    const ChangeRow row = {.op = 'r', .new_row = rows->row, .place = &rows->place};
+    rows->place->snapshot = rows_mark(rows, open, last);
+    rows->place->now_ns = clock_wall_us() * 1000;
+    const ChangeRow row = {.op = 'r', .new_row = rows->row, .place = rows->place};
     const ChangeShown shown = {.kind = change_made_kind('r'), .table = table->name};
     ChangeRecords records = {0};
     AUTO_ERROR why = {0};
@@ -189,7 +189,7 @@ Status snapshot_rows_finish(SnapshotRows *rows, Error *err)
 
 void snapshot_rows_set_place(SnapshotRows *rows, const ChangePlace *place)
 {
-    rows->place = *place;
+    *rows->place = *place;
 }
 
 void snapshot_rows_forget(SnapshotRows *rows)
@@ -211,6 +211,7 @@ SnapshotRows *snapshot_rows_new(const SnapshotRowsParts *parts)
 {
     SnapshotRows *rows = x_calloc(1, sizeof(*rows));
     rows->with = *parts;
+    rows->place = x_calloc(1, sizeof(*rows->place));
     rows->ended = SIZE_MAX;
     return rows;
 }
@@ -222,6 +223,7 @@ void snapshot_rows_free(SnapshotRows **rows)
     }
     snapshot_rows_forget(*rows);
     vec_free(&(*rows)->open);
+    free((*rows)->place);
     free(*rows);
     *rows = NULL;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cdc/captured_answers.h"
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "rows/mapped.h"
@@ -99,7 +100,7 @@ void snapshot_add_description(const PipelineConfig *pipeline, const SnapshotTabl
         "SELECT " SHAPE("c.oid") " AS shape_then FROM pg_catalog.pg_class c WHERE c.oid = %u; "
                                  "COMMIT; ",
         table->oid, table->oid, table->oid, table->oid, table->oid);
-    captured_add_catalog_questions(table->oid, sql);
+    captured_answers_add_catalog_questions(table->oid, sql);
     text_add(sql, "; SELECT a.attname AS column_name, pg_catalog.quote_ident(a.attname) AS"
                   " column_sql, a.atttypid, a.atttypmod, coalesce(");
     add_is_read(pipeline, server_version, sql);
@@ -237,5 +238,21 @@ void snapshot_answer_clear(SnapshotAnswer *answer)
     vec_free(&answer->parts);
     text_free(&answer->list);
     free(answer->shape);
-    *answer = (SnapshotAnswer){0};
+    error_clear(&answer->failed);
+    memset(answer, 0, sizeof(*answer));
+}
+
+SnapshotAnswer *snapshot_answer_new(void)
+{
+    return x_calloc(1, sizeof(SnapshotAnswer));
+}
+
+void snapshot_answer_free(SnapshotAnswer **answer)
+{
+    if (*answer == NULL) {
+        return;
+    }
+    snapshot_answer_clear(*answer);
+    free(*answer);
+    *answer = NULL;
 }

@@ -9,8 +9,8 @@
 #include <libpq-fe.h>
 
 #include "base/text.h"
-#include "cdc/captured.h"
 #include "cdc/snapshot_tables.h"
+#include "change/change_table.h"
 
 /** The session of a connection that reads. */
 void snapshot_add_session(Text *sql);
@@ -36,10 +36,13 @@ typedef struct SnapshotAnswer {
     VEC(SnapshotPart) parts;
     int64_t rows;
     int64_t bytes;
+    Error failed; /* what was wrong with it, or with a row behind it */
 } SnapshotAnswer;
 
 /** True when it was an answer to one of these statements. */
 bool snapshot_read_answer(const PGresult *result, SnapshotAnswer *answer);
 /** The table is what the description says: its chunks may be read. The answer is used up. */
 void snapshot_table_describe(SnapshotTable *table, SnapshotAnswer *answer);
+SnapshotAnswer *snapshot_answer_new(void);
 void snapshot_answer_clear(SnapshotAnswer *answer);
+void snapshot_answer_free(SnapshotAnswer **answer);

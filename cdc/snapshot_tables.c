@@ -38,7 +38,6 @@ void snapshot_table_forget(SnapshotTable *table)
     vec_free(&table->parts);
     free(table->columns);
     table->columns = NULL;
-    table->column_count = 0;
     table->part = 0;
     table->block = 0;
     table->rows = table->bytes = 0;

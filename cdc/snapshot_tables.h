@@ -47,10 +47,9 @@ typedef struct SnapshotTable {
     size_t part;    /* of the next chunk ... */
     uint32_t block; /* ... which begins there */
     char *columns;  /* as SQL, with commas between */
-    size_t column_count;
-    char *shape;   /* of its columns, when it was asked last: differs when one was altered */
-    uint64_t lsn;  /* of the snapshot that reads it, or read it */
-    uint64_t rows; /* that were read of it in this round */
+    char *shape;    /* of its columns, when it was asked last: differs when one was altered */
+    uint64_t lsn;   /* of the snapshot that reads it, or read it */
+    uint64_t rows;  /* that were read of it in this round */
     uint64_t bytes;
     int64_t rows_expected;  /* as the planner counts; -1: not known */
     int64_t bytes_expected; /* its size on disk; -1: not known */

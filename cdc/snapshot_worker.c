@@ -14,8 +14,7 @@ struct SnapshotWorker {
     bool asks; /* what the table is; else it reads a chunk */
     const SnapshotTable *table;
     SnapshotChunk chunk;
-    SnapshotAnswer answer;
-    Error failed; /* what was wrong with a row, or an answer */
+    SnapshotAnswer *answer;
 };
 
 static void worker_tell(SnapshotWorker *worker, WorkerNews news)
@@ -71,17 +70,17 @@ static void worker_fail(SnapshotWorker *worker, const Error *err)
 static void on_worker_result(void *arg, const PGresult *result)
 {
     SnapshotWorker *worker = arg;
-    if (!snapshot_read_answer(result, &worker->answer) && worker->asks) {
-        (void)captured_read(worker->with.captured, result, &worker->failed);
+    if (!snapshot_read_answer(result, worker->answer) && worker->asks) {
+        (void)captured_read(worker->with.captured, result, &worker->answer->failed);
     }
 }
 
 static void on_worker_row(void *arg, const char *bytes, size_t length)
 {
     SnapshotWorker *worker = arg;
-    if (worker->failed.class == ERROR_NONE) {
+    if (worker->answer->failed.class == ERROR_NONE) {
         (void)worker->with.row(worker->with.arg, worker, (Slice){.data = bytes, .length = length},
-                               &worker->failed);
+                               &worker->answer->failed);
     }
 }
 
@@ -93,7 +92,7 @@ static void on_worker_done(void *arg, const Error *err)
         worker_roll_back(worker);
         return;
     }
-    err = err == NULL && worker->failed.class != ERROR_NONE ? &worker->failed : err;
+    err = err == NULL && worker->answer->failed.class != ERROR_NONE ? &worker->answer->failed : err;
     if (err == NULL && !worker->asks && FAILPOINT_FAILS("snapshot_chunk", &injected)) {
         err = &injected;
     }
@@ -102,7 +101,7 @@ static void on_worker_done(void *arg, const Error *err)
     } else if (worker->asks) {
         worker_tell(worker, WORKER_ASKED);
     } else {
-        worker_tell(worker, worker->answer.changed ? WORKER_CHANGED : WORKER_READ);
+        worker_tell(worker, worker->answer->changed ? WORKER_CHANGED : WORKER_READ);
     }
 }
 
@@ -111,8 +110,7 @@ static void worker_begin(SnapshotWorker *worker, const SnapshotTable *table, boo
     worker->table = table;
     worker->asks = asks;
     worker->ready = false;
-    snapshot_answer_clear(&worker->answer);
-    error_clear(&worker->failed);
+    snapshot_answer_clear(worker->answer);
 }
 
 void snapshot_worker_ask(SnapshotWorker *worker, size_t place, const SnapshotTable *table,
@@ -137,7 +135,7 @@ void snapshot_worker_read(SnapshotWorker *worker, const SnapshotTable *table,
     const MappingConfig *mappings = worker->with.wal->pipeline->tables.mappings;
     worker_begin(worker, table, false);
     worker->chunk = *chunk;
-    worker->answer.shape = x_strdup(table->shape); /* it is compared with that of then */
+    worker->answer->shape = x_strdup(table->shape); /* it is compared with that of then */
     AUTO_BUFFER sql = TEXT_EMPTY;
     const char *filter = mappings[table->mapping].filter;
     snapshot_add_chunk(table, chunk, snapshot, filter != NULL ? filter : "", &sql);
@@ -156,7 +154,7 @@ const SnapshotChunk *snapshot_worker_chunk(const SnapshotWorker *worker)
 
 SnapshotAnswer *snapshot_worker_answer(SnapshotWorker *worker)
 {
-    return &worker->answer;
+    return worker->answer;
 }
 
 bool snapshot_worker_is_free(const SnapshotWorker *worker)
@@ -216,6 +214,7 @@ SnapshotWorker *snapshot_worker_new(const WorkerParts *parts)
 {
     SnapshotWorker *worker = x_calloc(1, sizeof(*worker));
     worker->with = *parts;
+    worker->answer = snapshot_answer_new();
     worker->conn =
         claim_new_conn(parts->wal->claim,
                        &(PgConnOptions){.tcp_user_timeout_ms = parts->wal->pipeline->claim.lease_ms,
@@ -230,8 +229,7 @@ void snapshot_worker_free(SnapshotWorker **worker)
         return;
     }
     pg_conn_free(&(*worker)->conn);
-    snapshot_answer_clear(&(*worker)->answer);
-    error_clear(&(*worker)->failed);
+    snapshot_answer_free(&(*worker)->answer);
     free(*worker);
     *worker = NULL;
 }

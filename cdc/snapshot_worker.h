@@ -5,6 +5,7 @@
  * WORKER_CHANGED, and can go on with something else. Whatever else fails loses the source. */
 #pragma once
 
+#include "cdc/captured.h"
 #include "cdc/snapshot_sql.h"
 #include "cdc/wal_context.h"
 

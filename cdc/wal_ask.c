@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cdc/captured_ask.h"
 #include "pg/result.h"
 
 struct Ask {
@@ -23,15 +24,13 @@ struct Ask {
     Tables *tables;
     Verify *verify;
     Relations *relations;
-    Captured *captured; /* tables: it is asked about those; NULL: about the outbox */
-    Error unread;       /* what was wrong with an answer about them */
-    char *bytes;        /* NULL: none is held */
+    CapturedAsk *captured; /* of captured tables; NULL: it is asked about the outbox */
+    char *bytes;           /* NULL: none is held */
     size_t length;
     uint32_t relation; /* to be asked about; 0: none */
     bool by_name;      /* it is ours by its name alone */
     bool fits;         /* it has the columns of an event */
     bool again;        /* it was told before: something changed in the catalog */
-    Text questions;    /* about a captured table */
     bool sent;
     bool answered;
     char name[136];
@@ -45,7 +44,9 @@ static void ask_reset(Ask *ask)
     ask->relation = 0;
     ask->by_name = ask->fits = ask->again = ask->sent = ask->answered = false;
     ask->name[0] = '\0';
-    text_free(&ask->questions);
+    if (ask->captured != NULL) {
+        captured_ask_forget(ask->captured);
+    }
 }
 
 void ask_forget(Ask *ask)
@@ -82,7 +83,7 @@ static void on_answer(void *arg, const PGresult *result)
 {
     Ask *ask = arg;
     bool rows = PQresultStatus(result) == PGRES_TUPLES_OK;
-    if (rows && ask->captured != NULL && captured_read(ask->captured, result, &ask->unread)) {
+    if (rows && ask->captured != NULL && captured_ask_read(ask->captured, result)) {
         return;
     }
     if (!rows || PQntuples(result) != 1) {
@@ -111,7 +112,8 @@ static void on_answer(void *arg, const PGresult *result)
 static void on_answered(void *arg, const Error *err)
 {
     Ask *ask = arg;
-    const Error *wrong = err == NULL && ask->unread.class != ERROR_NONE ? &ask->unread : err;
+    const Error *unread = ask->captured != NULL ? captured_ask_unread(ask->captured) : NULL;
+    const Error *wrong = err != NULL ? err : unread;
     if (!wal_goes_on(ask->wal, wrong)) {
         return;
     }
@@ -129,16 +131,6 @@ static void on_answered(void *arg, const Error *err)
     wal_tell(ask->wal, NEWS_ANSWERED);
 }
 
-/* How far the log goes, and what the catalog says of the relation that is told. */
-static void ask_add_captured(const Ask *ask, Text *sql)
-{
-    text_add(sql, "SELECT pg_catalog.pg_current_wal_insert_lsn() AS insert_lsn");
-    if (ask->relation != 0) {
-        text_add(sql, "; ");
-        text_append(sql, ask->questions.data, ask->questions.length);
-    }
-}
-
 static void ask_run(void *arg)
 {
     Ask *ask = arg;
@@ -147,10 +139,9 @@ static void ask_run(void *arg)
         return;
     }
     ask->sent = true;
-    error_clear(&ask->unread);
     AUTO_BUFFER sql = TEXT_EMPTY;
     if (ask->captured != NULL) {
-        ask_add_captured(ask, &sql);
+        captured_ask_add(ask->captured, &sql);
     } else {
         tree_add_query(wal->pipeline, claim_table(wal->claim), ask->relation,
                        wal_server_version(wal), &sql);
@@ -186,9 +177,7 @@ void ask_hold(Ask *ask, const char *bytes, size_t length, const PgOutputRelation
     ask->sent = false;
     if (relation != NULL && ask->captured != NULL) {
         ask->relation = relation->id;
-        ask->again = captured_find(ask->captured, relation->id) != NULL;
-        captured_add_questions(ask->wal->pipeline, relation, wal_server_version(ask->wal),
-                               &ask->questions);
+        ask->again = captured_ask_relation(ask->captured, relation);
     } else if (relation != NULL) {
         ask->relation = relation->id;
         ask->by_name = relations_own_by_name(ask->relations, relation);
@@ -205,8 +194,7 @@ void ask_hold_change(Ask *ask, const char *bytes, size_t length, uint32_t relati
     ask_keep(ask, bytes, length);
     ask->sent = false;
     ask->relation = relation;
-    captured_add_questions_again(ask->captured, relation, wal_server_version(ask->wal),
-                                 &ask->questions);
+    captured_ask_again(ask->captured, relation);
     wal_want(ask->wal, &ask->job);
 }
 
@@ -244,7 +232,7 @@ Ask *ask_new(const WalContext *wal, ServerLog *log, Tables *tables, Verify *veri
     ask->tables = tables;
     ask->verify = verify;
     ask->relations = relations;
-    ask->captured = captured;
+    ask->captured = captured != NULL ? captured_ask_new(wal, captured) : NULL;
     ask->job = (ClaimJob){.run = ask_run, .arg = ask};
     return ask;
 }
@@ -255,7 +243,7 @@ void ask_free(Ask **ask)
         return;
     }
     ask_forget(*ask);
-    error_clear(&(*ask)->unread);
+    captured_ask_free(&(*ask)->captured);
     free(*ask);
     *ask = NULL;
 }

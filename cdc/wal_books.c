@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "cdc/outbox_reader.h"
 
 WalBooks *wal_books_new(const WalContext *wal)
 {
@@ -21,15 +20,16 @@ WalBooks *wal_books_new(const WalContext *wal)
     books->relations->old = tables_old(books->tables);
     books->assembler = x_calloc(1, sizeof(*books->assembler));
     books->assembler->pipeline = wal->pipeline;
-    books->assembler->reads = &OUTBOX_READER;
     if (wal->pipeline->capture == CAPTURE_TABLES) {
         books->changes =
             change_reader_new(wal->pipeline, wal->table->schema, wal->options->metrics);
         books->assembler->reads = &CHANGE_READER;
         books->assembler->changes = books->changes;
+    } else {
+        books->outbox = outbox_reader_new(books->relations, waiting_rows_parked(books->rows));
+        books->assembler->reads = &OUTBOX_READER;
+        books->assembler->outbox = books->outbox;
     }
-    books->assembler->relations = books->relations;
-    books->assembler->parked = waiting_rows_parked(books->rows);
     books->row = position_new(wal, books->start, books->tables, books->rows, books->progress);
     books->verify = verify_new(wal, books->progress, books->row);
     books->acks = acks_new(&(AcksParts){.wal = wal,
@@ -52,6 +52,7 @@ void wal_books_free(WalBooks **books)
     position_free(&b->row);
     assembler_release(b->assembler);
     change_reader_free(&b->changes);
+    outbox_reader_free(&b->outbox);
     free(b->assembler);
     relations_release(b->relations);
     free(b->relations);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cdc/change_reader.h"
+#include "cdc/outbox_reader.h"
 #include "cdc/wal_ack.h"
 #include "cdc/wal_gap.h"
 
@@ -10,6 +11,7 @@ typedef struct WalBooks {
     Tree *tree;
     Relations *relations;
     Assembler *assembler;
+    OutboxReader *outbox;  /* of capture = "wal"; else NULL */
     ChangeReader *changes; /* of capture = "tables"; else NULL */
     WalStart *start;
     Progress *progress;

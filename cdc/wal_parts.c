@@ -98,6 +98,7 @@ Status wal_parts_new(const SourceOptions *options, const WalOwner *owner, WalPar
                                   .tables = b->tables,
                                   .verify = b->verify,
                                   .handover = w->handover,
+                                  .relations = b->relations,
                                   .assembler = b->assembler},
                    &w->stream, err) != OK) {
         wal_parts_free(&parts);

@@ -300,7 +300,7 @@ static bool stream_take(Stream *stream, char **bytes, size_t length)
         return false;
     }
     if (message.kind != WIRE_KEEPALIVE &&
-        tables_lie_elsewhere(stream->with.tables, assembler->relations, message.data)) {
+        tables_lie_elsewhere(stream->with.tables, stream->with.relations, message.data)) {
         /* It is held until what was read before is marked. */
         ask_keep(stream->ask, *bytes, length);
         stream->paused = true;
@@ -502,8 +502,8 @@ Status stream_new(const StreamParts *parts, Stream **ret_stream, Error *err)
     Captured *captured = parts->assembler->changes != NULL
                              ? change_reader_captured(parts->assembler->changes)
                              : NULL;
-    stream->ask = ask_new(parts->wal, parts->log, parts->tables, parts->verify,
-                          parts->assembler->relations, captured);
+    stream->ask =
+        ask_new(parts->wal, parts->log, parts->tables, parts->verify, parts->relations, captured);
     *ret_stream = stream;
     return OK;
 }

@@ -15,6 +15,7 @@ typedef struct StreamParts {
     Tables *tables;
     Verify *verify;
     Handover *handover;
+    Relations *relations;
     Assembler *assembler;
 } StreamParts;
 

@@ -19,6 +19,9 @@
 #include "pg/ident.h"
 #include "rows/mapped_memory.h"
 
+/* A last look, before a stop: one. */
+typedef enum LastLook { LAST_NOT_WANTED, LAST_WANTED, LAST_ASKED, LAST_OVER } LastLook;
+
 struct Verify {
     const WalContext *wal;
     const Progress *progress;
@@ -29,9 +32,7 @@ struct Verify {
     bool unproven; /* it is another one now, and it is not known whether events were missed */
     MarkerPosition pushed; /* last position that was given to the marker */
     bool write;            /* the identity is to be stored */
-    bool ask;              /* a last look, before a stop */
-    bool asking;
-    bool asked;
+    LastLook last;
     ClaimJob job;
 };
 
@@ -54,7 +55,8 @@ void verify_begin(Verify *verify, uint64_t stored, const char *then, bool change
     verify->wal_end = stored;
     verify->unproven = changed;
     verify->pushed = (MarkerPosition){0};
-    verify->write = verify->ask = verify->asking = verify->asked = false;
+    verify->write = false;
+    verify->last = LAST_NOT_WANTED;
     snprintf(verify->identity, sizeof(verify->identity), "%s",
              changed && !tables ? then : look->identity);
     verify_note(verify, mapped);
@@ -216,7 +218,7 @@ static void on_last_result(void *arg, const PGresult *result)
 static void on_last_done(void *arg, const Error *err)
 {
     Verify *verify = arg;
-    verify->asking = false;
+    verify->last = LAST_OVER;
     if (!wal_goes_on(verify->wal, err)) {
         return;
     }
@@ -231,11 +233,10 @@ static void on_last_done(void *arg, const Error *err)
 static void verify_run(void *arg)
 {
     Verify *verify = arg;
-    if (verify->wal->state != WAL_ACTIVE || !verify->ask) {
+    if (verify->wal->state != WAL_ACTIVE || verify->last != LAST_WANTED) {
         return;
     }
-    verify->ask = false;
-    verify->asking = true;
+    verify->last = LAST_ASKED;
     AUTO_BUFFER sql = TEXT_EMPTY;
     wal_add_look(verify->wal, &sql);
     claim_ask(verify->wal->claim, &(PgQuery){.step = "verify last row",
@@ -246,9 +247,14 @@ static void verify_run(void *arg)
                                              .done = on_last_done});
 }
 
+static bool verify_last_is_open(const Verify *verify)
+{
+    return verify->last == LAST_WANTED || verify->last == LAST_ASKED;
+}
+
 void verify_go_on(Verify *verify)
 {
-    if (verify->wal->state == WAL_ACTIVE && verify->write && !verify->asking && !verify->ask &&
+    if (verify->wal->state == WAL_ACTIVE && verify->write && !verify_last_is_open(verify) &&
         !marker_pending(verify->wal->marker)) {
         verify_store_identity(verify);
     }
@@ -257,12 +263,11 @@ void verify_go_on(Verify *verify)
 bool verify_last(Verify *verify)
 {
     bool behind = verify->wal->state == WAL_ACTIVE && verify_is_behind(verify);
-    if (behind && !verify->asked) {
-        verify->asked = true;
-        verify->ask = true;
+    if (behind && verify->last == LAST_NOT_WANTED) {
+        verify->last = LAST_WANTED;
         wal_want(verify->wal, &verify->job);
     }
-    return verify->ask || verify->asking;
+    return verify_last_is_open(verify);
 }
 
 Verify *verify_new(const WalContext *wal, const Progress *progress, PositionRow *row)

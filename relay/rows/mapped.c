@@ -64,6 +64,16 @@ static void read_publication(const PGresult *result, const char *identity, const
     }
 }
 
+static unsigned read_sends(const PGresult *result, int row)
+{
+    static const char *const NAMES[] = {"inserts", "updates", "deletes", "truncates"};
+    unsigned sends = 0;
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) { /* in the order of the bits */
+        sends |= field_says(result, row, NAMES[i]) ? 1U << i : 0;
+    }
+    return sends;
+}
+
 static void read_table(const PGresult *result, int row, MappedTable *ret)
 {
     *ret = (MappedTable){
@@ -75,7 +85,7 @@ static void read_table(const PGresult *result, int row, MappedTable *ret)
         .identity = *pg_needed_field(result, row, "identity"),
         .usable = field_says(result, row, "usable"),
         .logged = field_says(result, row, "logged"),
-        .inserts = field_says(result, row, "inserts"),
+        .sends = read_sends(result, row),
         .under = field_copy(result, row, "under"),
         .selects = field_says(result, row, "selects"),
         .hidden = field_says(result, row, "hidden"),

@@ -34,7 +34,7 @@ typedef struct MappedTable {
                        they differ */
     bool usable;    /* PostgreSQL lets UPDATE and DELETE pass when they are published */
     bool logged;    /* neither it nor a partition is unlogged */
-    bool inserts;   /* the pipeline's publications send them */
+    unsigned sends; /* bits of OPERATION_: what one of the pipeline's publications sends of it */
     char *under;    /* a partition, whose rows come under this name, as SQL; NULL: under its own */
     bool selects;   /* the relay's role may SELECT all columns */
     bool hidden;    /* row security hides rows from it, or may do so */

@@ -50,7 +50,7 @@ static void stream_begin(Stream *stream, uint8_t how)
                                     .name = x_strdup("event")};
     stream->assembler = (Assembler){.pipeline = &stream->pipeline,
                                     .reads = &OUTBOX_READER,
-                                    .relations = &stream->relations,
+                                    .outbox = outbox_reader_new(&stream->relations, NULL),
                                     .known = &stream->known};
     assembler_restart(&stream->assembler, 0, 1);
 }
@@ -125,6 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     stream_finish(&stream);
     assembler_release(&stream.assembler);
+    outbox_reader_free(&stream.assembler.outbox);
     relations_release(&stream.relations);
     tree_release(&stream.tree);
     schema_free(&stream.table.schema);

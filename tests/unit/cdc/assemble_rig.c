@@ -27,7 +27,7 @@ static void begin(void)
                                  .name = x_strdup("event")};
     feed.assembler = (Assembler){.pipeline = &feed.pipeline,
                                  .reads = &OUTBOX_READER,
-                                 .relations = &feed.relations,
+                                 .outbox = outbox_reader_new(&feed.relations, NULL),
                                  .known = &feed.known};
     assembler_restart(&feed.assembler, 0x1000, 1);
 }
@@ -36,6 +36,7 @@ static void end(void)
 {
     batch_free(&feed.batch);
     assembler_release(&feed.assembler);
+    outbox_reader_free(&feed.assembler.outbox);
     relations_release(&feed.relations);
     tree_release(&feed.tree);
     known_events_release(&feed.known);

@@ -142,3 +142,29 @@ Test(snapshot_tables, a_table_is_found_by_its_oid)
     cr_expect_eq(snapshot_tables_find(&tables, 12), 1);
     cr_expect_eq(snapshot_tables_find(&tables, 13), SIZE_MAX);
 }
+
+Test(snapshot_tables, those_that_the_stream_does_not_send_or_that_may_not_be_read_are_left_out)
+{
+    static const struct {
+        unsigned sends;
+        bool logged, selects, hidden, read;
+    } CASES[] = {
+        {OPERATION_UPDATE, true, true, false, true},
+        {OPERATION_DELETE, true, true, false, true},
+        {OPERATION_TRUNCATE, true, true, false, false},
+        {0, true, true, false, false},
+        {0, false, true, false, true},
+        {OPERATION_CREATE, true, false, false, false},
+        {OPERATION_CREATE, true, true, true, false},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        MappedTable one = given[0];
+        one.sends = CASES[i].sends;
+        one.logged = CASES[i].logged;
+        one.selects = CASES[i].selects;
+        one.hidden = CASES[i].hidden;
+        Mapped mapped = {.tables = {.items = &one, .count = 1, .capacity = 1}};
+        snapshot_tables_plan(&tables, &mapped);
+        cr_expect_eq(tables.items.count, CASES[i].read, "%zu", i);
+    }
+}

@@ -7,13 +7,31 @@
 #include "rows/mapped_memory.h"
 #include "stub/libpq_internal.h"
 
-enum { COLUMNS = 20 };
+enum { COLUMNS = 23 };
 
-static const char *const COLUMN_NAMES[COLUMNS] = {
-    "mapped_oid",      "schema",           "name",    "sql",   "mapping",        "identity",
-    "usable",          "logged",           "inserts", "under", "first_entry",    "second_entry",
-    "selects",         "hidden",           "rows",    "bytes", "first_identity", "first_operations",
-    "second_identity", "second_operations"};
+static const char *const COLUMN_NAMES[COLUMNS] = {"mapped_oid",
+                                                  "schema",
+                                                  "name",
+                                                  "sql",
+                                                  "mapping",
+                                                  "identity",
+                                                  "usable",
+                                                  "logged",
+                                                  "inserts",
+                                                  "updates",
+                                                  "deletes",
+                                                  "truncates",
+                                                  "under",
+                                                  "first_entry",
+                                                  "second_entry",
+                                                  "selects",
+                                                  "hidden",
+                                                  "rows",
+                                                  "bytes",
+                                                  "first_identity",
+                                                  "first_operations",
+                                                  "second_identity",
+                                                  "second_operations"};
 
 /* What of a table differs between the tests. */
 typedef struct Row {
@@ -43,6 +61,8 @@ static const char *row_value(const Row *row, const char *column)
         {"identity", "d"},
         {"under", STUB_NULL},
         {"usable", "t"},
+        {"updates", "t"},
+        {"truncates", "t"},
         {"first_entry", or_null(row->first_entry)},
         {"second_entry", or_null(row->second_entry)},
         {"selects", row->selects != NULL ? row->selects : "t"},
@@ -106,7 +126,8 @@ Test(mapped, an_answer_is_read_and_tables_are_found_by_oid)
     cr_assert_eq(first, &mapped.tables.items[0]);
     cr_expect_str_eq(first->schema, "shop");
     cr_expect_eq(first->mapping, 2);
-    cr_expect(first->usable && !first->logged && !first->inserts);
+    cr_expect(first->usable && !first->logged &&
+              first->sends == (OPERATION_UPDATE | OPERATION_TRUNCATE));
     cr_expect(first->selects && first->hidden);
     cr_expect_str_eq(first->entries[MAPPED_FIRST], "20:7");
     cr_expect_null(first->entries[MAPPED_SECOND]);
@@ -141,7 +162,7 @@ Test(mapped, an_answer_that_lacks_a_column_changes_nothing)
     static const Row ROWS[] = {{.oid = "16384", .name = "a"}};
     Mapped mapped = {0};
     read_rows(ROWS, 1, &mapped);
-    for (int columns = 0; columns < 14; columns++) {
+    for (int columns = 0; columns < 17; columns++) {
         Answer answer;
         AUTO_ERROR err = {0};
         answer_make(ROWS, 1, columns, &answer);

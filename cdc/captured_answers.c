@@ -1,0 +1,116 @@
+#include "cdc/captured_answers.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "pg/result.h"
+#include "rows/mapped.h"
+
+struct CapturedAnswers {
+    ChangeCatalog catalog;
+    Mapped mapped;
+    size_t by_name; /* the mapping of the name that was told; SIZE_MAX: none */
+    bool gone;      /* the table is not there any more */
+};
+
+/* How a question's answer is known. */
+#define COLUMN_TABLES "relreplident"
+#define COLUMN_TYPES  "typtype"
+
+static void add_catalog(const char *query, const char *oids, Text *sql)
+{
+    for (const char *at = query; *at != '\0'; at++) {
+        if (at[0] == '$' && at[1] == '1') {
+            text_printf(sql, "'%s'", oids);
+            at++;
+        } else {
+            text_add_char(sql, *at);
+        }
+    }
+}
+
+void captured_answers_add_questions(const PipelineConfig *pipeline,
+                                    const CapturedRelation *relation, int server_version, Text *sql)
+{
+    AUTO_TEXT oid = x_format("{%u}", relation->oid);
+    AUTO_BUFFER types = TEXT_EMPTY;
+    captured_relation_add_types(relation, &types);
+    mapped_add_query(pipeline, &(MappedQuestion){.only = relation->oid}, server_version, sql);
+    text_add(sql, "; ");
+    mapped_add_name_query(pipeline, relation->schema, relation->name, sql);
+    text_add(sql, "; ");
+    add_catalog(CHANGE_CATALOG_TABLES, oid, sql);
+    text_add(sql, "; ");
+    add_catalog(CHANGE_CATALOG_TYPES_BY_OID, text_string(&types), sql);
+}
+
+void captured_answers_add_catalog_questions(uint32_t relation, Text *sql)
+{
+    AUTO_TEXT oid = x_format("{%u}", relation);
+    add_catalog(CHANGE_CATALOG_TABLES, oid, sql);
+    text_add(sql, "; ");
+    add_catalog(CHANGE_CATALOG_TYPES, oid, sql);
+}
+
+bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Error *err)
+{
+    int by_name = PQfnumber(result, MAPPED_BY_NAME);
+    if (mapped_is(result)) {
+        (void)mapped_read(result, &answers->mapped, err);
+        return true;
+    }
+    if (by_name >= 0) {
+        const char *place = PQntuples(result) == 1 ? pg_value(result, 0, by_name) : "";
+        answers->by_name = *place != '\0' ? strtoul(place, NULL, 10) : SIZE_MAX;
+        return true;
+    }
+    if (PQfnumber(result, COLUMN_TABLES) >= 0) {
+        answers->gone = PQntuples(result) == 0;
+        (void)change_catalog_read_tables(&answers->catalog, result, err);
+        return true;
+    }
+    if (PQfnumber(result, COLUMN_TYPES) >= 0) {
+        (void)change_catalog_read_types(&answers->catalog, result, err);
+        return true;
+    }
+    return false;
+}
+
+void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRelation *relation)
+{
+    if (answers->gone && change_catalog_table(&answers->catalog, relation->oid) == NULL) {
+        captured_relation_describe(relation, &answers->catalog);
+    }
+    change_catalog_name_table(&answers->catalog, relation->oid, slice_of(relation->schema),
+                              slice_of(relation->name));
+}
+
+/* What is gone is known by its name, if anything was ever asked for by it. */
+const MappingConfig *captured_answers_mapping(const CapturedAnswers *answers,
+                                              const PipelineConfig *pipeline, uint32_t oid)
+{
+    const MappedTable *mapped = mapped_find(&answers->mapped, oid);
+    size_t at = mapped != NULL ? mapped->mapping : answers->gone ? answers->by_name : SIZE_MAX;
+    return at != SIZE_MAX ? &pipeline->tables.mappings[at] : NULL;
+}
+
+const ChangeCatalog *captured_answers_catalog(const CapturedAnswers *answers)
+{
+    return &answers->catalog;
+}
+
+CapturedAnswers *captured_answers_new(void)
+{
+    return x_calloc(1, sizeof(CapturedAnswers));
+}
+
+void captured_answers_free(CapturedAnswers **answers)
+{
+    if (*answers == NULL) {
+        return;
+    }
+    mapped_clear(&(*answers)->mapped);
+    change_catalog_clear(&(*answers)->catalog);
+    free(*answers);
+    *answers = NULL;
+}
