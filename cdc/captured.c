@@ -10,6 +10,7 @@
 struct Captured {
     const PipelineConfig *pipeline;
     char *database;
+    TableCounts *counts;
     ChangeCatalog catalog;
     Mapped mapped;  /* the last answer ... */
     size_t by_name; /* ... the mapping of the name that was told; SIZE_MAX: none */
@@ -192,7 +193,8 @@ Status captured_set(Captured *captured, const MappingConfig *mapping,
         return FAILED;
     }
     known->topic = captured_keep(captured, known->table->topic);
-    known->name = captured_keep(captured, known->table->name);
+    known->count = table_counts_of(captured->counts, known->table->name);
+    known->name = table_count_name(known->count);
     return OK;
 }
 
@@ -229,10 +231,16 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
 }
 
-Captured *captured_new(const PipelineConfig *pipeline)
+const TableCounts *captured_counts(const Captured *captured)
+{
+    return captured->counts;
+}
+
+Captured *captured_new(const PipelineConfig *pipeline, Metrics *metrics)
 {
     Captured *captured = x_calloc(1, sizeof(*captured));
     captured->pipeline = pipeline;
+    captured->counts = table_counts_new(metrics, pipeline->name);
     captured->database = x_strdup("");
     return captured;
 }
@@ -253,6 +261,7 @@ void captured_free(Captured **captured)
     }
     vec_free(&old->tables);
     vec_free(&old->names);
+    table_counts_free(&old->counts);
     mapped_clear(&old->mapped);
     change_catalog_clear(&old->catalog);
     change_out_free(&old->out);

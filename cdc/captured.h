@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cdc/captured_relation.h"
+#include "cdc/table_counts.h"
 #include "change/change_table.h"
 #include "config/config.h"
 #include "rows/mapped.h"
@@ -23,11 +24,13 @@ typedef struct CapturedTable {
     const MappingConfig *mapping; /* the same */
     Slice topic;                  /* lives as long as the Captured does, as the next */
     Slice name;                   /* schema.table */
-    bool told;                    /* in this stream */
-    CapturedRelation *relation;   /* as it was told last; NULL: it was not */
+    TableCount *count;
+    bool told;                  /* in this stream */
+    CapturedRelation *relation; /* as it was told last; NULL: it was not */
 } CapturedTable;
 
-Captured *captured_new(const PipelineConfig *pipeline);
+/** metrics may be NULL. */
+Captured *captured_new(const PipelineConfig *pipeline, Metrics *metrics);
 void captured_free(Captured **captured);
 
 /** Connected: the name of the database. */
@@ -57,5 +60,7 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err);
  * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
 Status captured_set(Captured *captured, const MappingConfig *mapping,
                     const ChangeRelation *relation, Error *err);
+/** What was read of each of them. */
+const TableCounts *captured_counts(const Captured *captured);
 /** NULL: neither this stream has told of it, nor was it set. */
 const CapturedTable *captured_find(Captured *captured, uint32_t oid);

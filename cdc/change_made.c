@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "flow/batch.h"
+#include "flow/batch.h" /* what an event counts for */
 #include "flow/made.h"
 #include "flow/refusal.h"
 

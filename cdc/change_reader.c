@@ -37,6 +37,7 @@ static Event *reader_add(const ChangeReader *reader, Assembler *assembler)
 {
     Event *event = batch_add(assembler_batch(assembler), reader->schema);
     event->seq = EVENT_NO_SEQ;
+    event->occurred_at_us = reader->place.committed_at_us;
     assembler_number(assembler, event);
     return event;
 }
@@ -150,8 +151,10 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         return FAILED;
     }
     uint64_t counted = made != OK;
+    uint64_t bytes = 0;
     for (size_t i = 0; made == OK && i < records.count; i++) {
         counted += !slice_is_null(records.items[i].value);
+        bytes += records.items[i].key.length + records.items[i].value.length;
         if (assembler_next(assembler, first + i)) { /* a position may stand between them */
             Event *event = reader_add(reader, assembler);
             records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
@@ -162,6 +165,9 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
     }
     change_transaction_count(&reader->transaction, table->name.data, counted);
+    if (wanted) {
+        table_count_add(table->count, bytes, reader->place.committed_at_us);
+    }
     arena_release(&reader->scratch);
     return OK;
 }
@@ -432,12 +438,13 @@ ChangeEvents *change_reader_events(ChangeReader *reader)
     return reader->events;
 }
 
-ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema)
+ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema,
+                                Metrics *metrics)
 {
     ChangeReader *reader = x_calloc(1, sizeof(*reader));
     reader->pipeline = pipeline;
     reader->schema = schema;
-    reader->captured = captured_new(pipeline);
+    reader->captured = captured_new(pipeline, metrics);
     uuid_v7(reader->run);
     return reader;
 }

@@ -20,7 +20,8 @@ typedef struct ChangeReader ChangeReader;
 extern const LogReader CHANGE_READER;
 
 /** Events are of this schema (schema_of_made). */
-ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema);
+ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema,
+                                Metrics *metrics);
 void change_reader_free(ChangeReader **reader);
 /** Connected to this database, before the first stream. */
 void change_reader_begin(ChangeReader *reader, const char *database);

@@ -377,8 +377,8 @@ static bool slot_may_be_left(const SlotCase *given, const PipelineConfig *pipeli
     return true;
 }
 
-SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,
-                       Error *err)
+static SlotVerdict judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,
+                         Error *err)
 {
     if (slot_refused(given, pipeline, err) == SLOT_REFUSED) {
         return SLOT_REFUSED;
@@ -415,4 +415,17 @@ SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, ui
     }
     *ret_start = given->stored->position.lsn;
     return given->stored->backfill ? SLOT_BACKFILL : SLOT_START;
+}
+
+SlotVerdict slot_judge(const SlotCase *given, const PipelineConfig *pipeline, uint64_t *ret_start,
+                       Error *err)
+{
+    SlotVerdict verdict = judge(given, pipeline, ret_start, err);
+    if (verdict == SLOT_GAP && pipeline->capture == CAPTURE_TABLES) {
+        error_hint(err,
+                   "Changes may be missing. Find out why first. Then `outboxd run --new-slot` "
+                   "creates the slot again, sends the tables again as the option snapshot says, "
+                   "and says what may be missing.");
+    }
+    return verdict;
 }

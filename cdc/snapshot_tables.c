@@ -8,8 +8,8 @@
  * said; that of a named table stopped the start (rows/precondition_mapped.c). */
 static bool is_read(const MappedTable *table)
 {
-    bool published = table->inserts || table->updates || table->deletes;
-    return (published || !table->logged) && table->readable;
+    bool published = table->entries[MAPPED_FIRST] != NULL || table->entries[MAPPED_SECOND] != NULL;
+    return (published || !table->logged) && table->selects && !table->hidden;
 }
 
 void snapshot_tables_plan(SnapshotTables *tables, const Mapped *mapped)

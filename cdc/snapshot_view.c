@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/document.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 enum { SAY_SECONDS = 10 };
 
@@ -119,8 +120,8 @@ void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, const S
 
 static void show_table(const SnapshotTable *table, json_t *item)
 {
-    document_text(item, "schema", table->schema);
-    document_text(item, "table", table->name);
+    AUTO_TEXT name = x_format("%s.%s", table->schema, table->name);
+    document_text(item, "table", name);
     document_text(item, "state", STATES[table->state]);
     document_count(item, "rows", (int64_t)table->rows);
     document_count(item, "bytes", (int64_t)table->bytes);

@@ -60,7 +60,7 @@ static void worker_fail(SnapshotWorker *worker, const Error *err)
     if (sqlstate_is(err, "42501")) {
         error_hint(&copy,
                    "The relay's role must be able to read the table: GRANT SELECT ON %s TO the "
-                   "role; with row security, also BYPASSRLS.",
+                   "role; with row-level security, also BYPASSRLS.",
                    worker->table->sql);
     }
     claim_lose(worker->with.wal->claim, &copy);

@@ -23,7 +23,8 @@ WalBooks *wal_books_new(const WalContext *wal)
     books->assembler->pipeline = wal->pipeline;
     books->assembler->reads = &OUTBOX_READER;
     if (wal->pipeline->capture == CAPTURE_TABLES) {
-        books->changes = change_reader_new(wal->pipeline, wal->table->schema);
+        books->changes =
+            change_reader_new(wal->pipeline, wal->table->schema, wal->options->metrics);
         books->assembler->reads = &CHANGE_READER;
         books->assembler->changes = books->changes;
     }

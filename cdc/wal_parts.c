@@ -72,7 +72,8 @@ static void parts_make_work(WalContext *wal, const WalBooks *b, WalWork *w)
                                     .rows = b->rows,
                                     .waiting = w->waiting,
                                     .assembler = b->assembler,
-                                    .stream = w->stream});
+                                    .stream = w->stream,
+                                    .changes = b->changes});
 }
 
 Status wal_parts_new(const SourceOptions *options, const WalOwner *owner, WalParts **ret_parts,

@@ -10,8 +10,8 @@
 
 #include "base/failpoint.h"
 #include "base/memory.h"
-#include "cdc/capture_publications.h"
 #include "pg/ident.h"
+#include "rows/mapped_script.h"
 #include "rows/precondition.h"
 
 struct WalSession {
@@ -33,7 +33,7 @@ static void on_publication_created(void *arg, const Error *err)
         error_prefix(&copy, "creating publication '%s'", pipeline->wal.publication);
         if (pipeline->capture == CAPTURE_TABLES) {
             AUTO_BUFFER both = TEXT_EMPTY;
-            capture_publications_add(pipeline, session->start->mapped, &both);
+            mapped_script_add_publications(pipeline, session->start->mapped, &both);
             error_hint(&copy, "An administrator runs: %s", text_string(&both));
         } else {
             error_hint(&copy,
@@ -52,7 +52,7 @@ static void session_create_publication(WalSession *session)
     const WalContext *wal = session->wal;
     if (wal->pipeline->capture == CAPTURE_TABLES) {
         AUTO_BUFFER both = TEXT_EMPTY;
-        capture_publications_add(wal->pipeline, session->start->mapped, &both);
+        mapped_script_add_publications(wal->pipeline, session->start->mapped, &both);
         claim_ask(wal->claim, &(PgQuery){.step = "create publications",
                                          .sql = text_string(&both),
                                          .arg = session,

@@ -56,6 +56,9 @@ void view_status(const View *view, json_t *pipeline)
     document_number(pipeline, "backlog_events", "%.0f", backlog);
     document_bool(pipeline, "backlog_capped",
                   !isnan(backlog) && !stream_is_caught_up(view->with.stream) && capped);
+    if (view->with.changes != NULL) {
+        table_counts_show(captured_counts(change_reader_captured(view->with.changes)), pipeline);
+    }
 }
 
 void view_slot(const View *view, json_t *slot)

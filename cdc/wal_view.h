@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "cdc/change_reader.h"
 #include "cdc/wal_stream.h"
 
 typedef struct View View;
@@ -15,6 +16,7 @@ typedef struct ViewParts {
     const Waiting *waiting;
     const Assembler *assembler;
     const Stream *stream;
+    ChangeReader *changes; /* of capture = "tables"; else NULL */
 } ViewParts;
 
 View *view_new(const ViewParts *parts);

@@ -32,6 +32,12 @@ def soak(*values, **more):
     return pytest.param(*values, marks=pytest.mark.soak, **more)
 
 
+def oldest_and_newest(majors):
+    """Of what is done on each PostgreSQL: quick on these two, as the matrix has a journey on each."""
+    majors = sorted(majors, key=int)
+    return [major if major in (majors[0], majors[-1]) else soak(major) for major in majors]
+
+
 LOOKS = "500ms"   # monitor.interval of the tests' relays, unless they ask for another
 OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 

@@ -9,7 +9,7 @@
 #include "config/change.h"
 #include "config/lists.h"
 #include "encode/encode.h"
-#include "flow/schema.h"
+#include "flow/made.h"
 #include "sink/sinks.h"
 
 #define CAPTURE(kind, name, make)                                                                  \
@@ -44,7 +44,8 @@ static Status lane_make_pipeline(Relay *relay, RelayLane *lane, Error *err)
                             .worker = relay->worker,
                             .config = lane->born->config,
                             .pipeline = config,
-                            .stats = lane->stats};
+                            .stats = lane->stats,
+                            .metrics = relay->metrics};
     SinkOptions sink = {.base = relay->base,
                         .worker = relay->worker,
                         .config = lane->born->config,

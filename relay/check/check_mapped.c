@@ -131,7 +131,9 @@ static const char *old_row_of(const MappedTable *table)
 
 static void mapped_say_table(MappedCheck *m, const MappedTable *table, const Key *key)
 {
-    const char *missing = table->readable ? "" : table->selects ? "; row security" : "; no SELECT";
+    const char *missing = !table->selects ? "; no SELECT"
+                          : table->hidden ? "; row-level security"
+                                          : "";
     text_printf(&m->check->facts, "               %s: %s%s; %s%s\n", table->sql,
                 key->count > 0 ? "key " : "no key", text_string(&key->names), old_row_of(table),
                 missing);
@@ -227,6 +229,24 @@ static void mapped_say_script(MappedCheck *m)
     }
 }
 
+/* Topics of records that are about no table. */
+static void mapped_need_others(Check *check, const PipelineConfig *pipeline)
+{
+    const TablesConfig *tables = &pipeline->tables;
+    AUTO_TEXT transactions = x_format("%s.transaction", tables->topic_prefix);
+    AUTO_TEXT messages = x_format("%s.message", tables->topic_prefix);
+    AUTO_TEXT beats = x_format("__debezium-heartbeat.%s", tables->topic_prefix);
+    if (tables->transaction_topic) {
+        check_need_topic(check, pipeline, transactions, "transaction_topic", false, false);
+    }
+    if (pipeline->wal.messages) {
+        check_need_topic(check, pipeline, messages, "messages", false, false);
+    }
+    if (tables->heartbeat_ms > 0) {
+        check_need_topic(check, pipeline, beats, "heartbeat_interval", false, false);
+    }
+}
+
 void check_mapped(Check *check, const PipelineConfig *pipeline)
 {
     MappedCheck m = {.check = check, .pipeline = pipeline};
@@ -236,6 +256,7 @@ void check_mapped(Check *check, const PipelineConfig *pipeline)
         }
         mapped_say_script(&m);
     }
+    mapped_need_others(check, pipeline);
     if (PQserverVersion(pg_session_raw(check->session)) < 140000) {
         text_add(&check->facts, "correlation    none: PostgreSQL 13 does not send the messages of "
                                 "outbox.set_context\n");

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cdc/instance.h"
 #include "cdc/slot.h"
+#include "cdc/slot_tables.h"
 #include "check/check.h"
 #include "pg/message.h"
 #include "pg/result.h"
@@ -162,6 +163,29 @@ static bool wal_identify(WalCheck *w)
     return known;
 }
 
+/* Whether the tables are in the publications as they were; true where that does not matter. */
+static bool wal_compare_tables(const WalCheck *w)
+{
+    if (w->pipeline->capture != CAPTURE_TABLES || !w->given.stored->there) {
+        return true;
+    }
+    Mapped mapped = {0};
+    AUTO_ERROR err = {0};
+    AUTO_BUFFER sql = TEXT_EMPTY;
+    mapped_add_query(w->pipeline, &(MappedQuestion){0},
+                     PQserverVersion(pg_session_raw(w->check->session)), &sql);
+    AUTO(PGresult, pg_session_free_result)
+    tables = check_query(w->check, "mapped tables", sql.data, 0, NULL);
+    bool known =
+        tables != NULL && mapped_read(tables, &mapped, &err) == OK &&
+        slot_tables_compare(w->pipeline, w->given.stored, &mapped, w->given.known, &err) == OK;
+    mapped_clear(&mapped);
+    if (err.class != ERROR_NONE) {
+        wal_problem(w, error_own_hint(&err), "%s", error_message(&err));
+    }
+    return known;
+}
+
 /* Slot and position together, as the relay judges them at its start. */
 static void wal_judge(const WalCheck *w)
 {
@@ -306,10 +330,11 @@ void check_wal(Check *check, const PipelineConfig *pipeline, const PreconditionL
         wal_check_failover(&w);
     }
     /* While another reads the slot, there will be a place for its reader: its own. */
-    if (wal_may_connect(look) && wal_identify(&w) && known && !broken) {
+    if (wal_may_connect(look) && wal_identify(&w) && known && !broken && wal_compare_tables(&w)) {
         wal_judge(&w);
     }
     if (known && !broken && check->problems->errors == before) {
         wal_note(&w);
     }
+    free(stored.publication);
 }

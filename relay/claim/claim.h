@@ -34,6 +34,7 @@ typedef struct SourceOptions {
     const Config *config;
     const PipelineConfig *pipeline;
     Stats *stats;
+    Metrics *metrics; /* for series that only a source has; NULL: none */
 } SourceOptions;
 
 typedef struct ClaimLock ClaimLock;

@@ -2,9 +2,6 @@
 
 #include <string.h>
 
-#include "base/memory.h"
-#include "config/lists.h"
-
 /* A list of columns, be it of names or of groups. */
 typedef struct ColumnList {
     const char *path;

@@ -144,8 +144,17 @@ void dead_insert_free(DeadInsert *insert)
 static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char *name, Error *err)
 {
     for (size_t i = 0; i < store->config->pipeline_count; i++) {
-        if (strcmp(store->config->pipelines[i].name, name) == 0) {
-            return &store->config->pipelines[i];
+        const PipelineConfig *pipeline = &store->config->pipelines[i];
+        if (strcmp(pipeline->name, name) == 0 && pipeline->capture == CAPTURE_TABLES) {
+            error_set(err, CODE_DEAD_LETTER_CHANGE,
+                      "pipeline '%s' captures tables: a change of a table is not requeued, since "
+                      "its row may have changed again since",
+                      name);
+            error_advise(err);
+            return NULL;
+        }
+        if (strcmp(pipeline->name, name) == 0) {
+            return pipeline;
         }
     }
     error_set(err, CODE_DEAD_LETTER_PIPELINE, "no pipeline '%s' is configured", name);

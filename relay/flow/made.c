@@ -14,3 +14,9 @@ Schema *schema_of_made(const char *table)
     }
     return schema;
 }
+
+Schema *schema_of_pipeline(const PipelineConfig *pipeline)
+{
+    return pipeline->capture == CAPTURE_TABLES ? schema_of_made(pipeline->outbox.table)
+                                               : schema_of_outbox(pipeline);
+}

@@ -11,6 +11,8 @@ enum { MADE_HEADERS = FIELD_COUNT, MADE_COLUMNS };
 
 /** table: for people. */
 Schema *schema_of_made(const char *table);
+/** That of whatever the pipeline captures: its outbox, or made events. */
+Schema *schema_of_pipeline(const PipelineConfig *pipeline);
 
 /** The array is borrowed: it lives as long as the event's batch. */
 static inline void made_set_headers(Event *event, const RecordHeader *headers, size_t count)

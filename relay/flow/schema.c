@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "config/columns.h"
-#include "flow/made.h"
 
 const char SCHEMA_UNSENT[1] = "";
 
@@ -41,12 +40,6 @@ Schema *schema_of_outbox(const PipelineConfig *pipeline)
         schema->columns[FIELD_COUNT + i].name = extras->items[i];
     }
     return schema;
-}
-
-Schema *schema_of_pipeline(const PipelineConfig *pipeline)
-{
-    return pipeline->capture == CAPTURE_TABLES ? schema_of_made(pipeline->outbox.table)
-                                               : schema_of_outbox(pipeline);
 }
 
 void schema_free(Schema **schema)

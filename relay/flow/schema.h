@@ -38,8 +38,6 @@ Schema *schema_new(const char *table, size_t count);
 
 /** That of the pipeline's outbox. Names are borrowed from the configuration. */
 Schema *schema_of_outbox(const PipelineConfig *pipeline);
-/** That of whatever the pipeline captures. */
-Schema *schema_of_pipeline(const PipelineConfig *pipeline);
 void schema_free(Schema **schema);
 
 /** The first column of that name, or SCHEMA_NONE; "" names none. */

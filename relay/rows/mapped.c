@@ -66,27 +66,16 @@ static void read_publication(const PGresult *result, const char *identity, const
 
 static void read_table(const PGresult *result, int row, MappedTable *ret)
 {
-    const char *second = pg_field_or_null(result, row, "second");
     *ret = (MappedTable){
         .oid = (uint32_t)strtoul(pg_needed_field(result, row, "mapped_oid"), NULL, 10),
         .schema = x_strdup(pg_needed_field(result, row, "schema")),
         .name = x_strdup(pg_needed_field(result, row, "name")),
         .sql = x_strdup(pg_needed_field(result, row, "sql")),
         .mapping = strtoul(pg_needed_field(result, row, "mapping"), NULL, 10),
-        .twice = second != NULL,
-        .second = second != NULL ? strtoul(second, NULL, 10) : 0,
-        .kind = *pg_needed_field(result, row, "kind"),
         .identity = *pg_needed_field(result, row, "identity"),
         .usable = field_says(result, row, "usable"),
         .logged = field_says(result, row, "logged"),
-        .foreign = field_says(result, row, "is_foreign"),
         .inserts = field_says(result, row, "inserts"),
-        .updates = field_says(result, row, "updates"),
-        .deletes = field_says(result, row, "deletes"),
-        .truncates = field_says(result, row, "truncates"),
-        .filtered = field_says(result, row, "filtered"),
-        .listed = field_says(result, row, "listed"),
-        .by_parts = field_says(result, row, "by_parts"),
         .under = field_copy(result, row, "under"),
         .selects = field_says(result, row, "selects"),
         .hidden = field_says(result, row, "hidden"),
@@ -95,7 +84,6 @@ static void read_table(const PGresult *result, int row, MappedTable *ret)
         .rows = field_number(result, row, "rows"),
         .bytes = field_number(result, row, "bytes"),
     };
-    ret->readable = ret->selects && !ret->hidden;
 }
 
 static int places_compare(const void *a, const void *b)

@@ -30,25 +30,14 @@ typedef struct MappedTable {
     char *name;     /* likewise */
     char *sql;      /* both, as SQL */
     size_t mapping; /* its place in TablesConfig.mappings: the first that means it */
-    bool twice;     /* another mapping means it, too ... */
-    size_t second;  /* ... that one */
-    char kind;      /* of pg_class: r, p */
     char identity;  /* of replicas: d, n, f, i; of a partitioned table that of its partitions, m if
                        they differ */
     bool usable;    /* PostgreSQL lets UPDATE and DELETE pass when they are published */
     bool logged;    /* neither it nor a partition is unlogged */
-    bool foreign;   /* a partition is a foreign table: what is committed there is not in the WAL */
-    bool inserts;   /* the pipeline's publications send them ... */
-    bool updates;
-    bool deletes;
-    bool truncates;
-    bool filtered; /* a row filter hides rows */
-    bool listed;   /* a column list hides columns */
-    bool by_parts; /* its rows come under the names of its partitions */
-    char *under;   /* a partition, whose rows come under this name, as SQL; NULL: under its own */
-    bool selects;  /* the relay's role may SELECT all columns */
-    bool hidden;   /* row security hides rows from it, or may do so */
-    bool readable; /* selects, and not hidden: a snapshot sees all */
+    bool inserts;   /* the pipeline's publications send them */
+    char *under;    /* a partition, whose rows come under this name, as SQL; NULL: under its own */
+    bool selects;   /* the relay's role may SELECT all columns */
+    bool hidden;    /* row security hides rows from it, or may do so */
     char *entries[MAPPED_PUBLICATIONS]; /* how it is in them; NULL: it is not */
     int64_t rows;                       /* as the planner counts; -1: not asked, or not known */
     int64_t bytes;                      /* with what is out of line; -1: not asked */

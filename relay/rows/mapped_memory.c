@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "config/tables.h"
 
 static const char VERSION[] = "1";
 

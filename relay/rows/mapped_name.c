@@ -1,7 +1,6 @@
 #include "rows/mapped_name.h"
 
 #include <ctype.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

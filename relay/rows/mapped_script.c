@@ -32,11 +32,12 @@ static void add_publication(const Mapped *mapped, size_t publication, const char
     AUTO_BUFFER tables = TEXT_EMPTY;
     AUTO_TEXT quoted = ident_quote(name);
     bool first = publication == MAPPED_FIRST;
+    bool any = mapped->tables.count > 0; /* else it is not told which there are */
     bool there = mapped->publications[publication].identity != NULL;
     size_t count = add_absent(mapped, publication, &tables);
     if (there && count > 0) {
         text_printf(script, "ALTER PUBLICATION %s ADD TABLE %s;\n", quoted, tables.data);
-    } else if (!there && (first || count > 0)) {
+    } else if (!there && (first || any)) {
         text_printf(script,
                     "CREATE PUBLICATION %s%s%s WITH (%spublish_via_partition_root = true);\n",
                     quoted, count > 0 ? " FOR TABLE " : "", text_string(&tables),

@@ -10,7 +10,8 @@
 void mapped_script_add(const PipelineConfig *pipeline, const Mapped *mapped, const char *role,
                        Text *script);
 
-/** Appends what makes the publications that are missing, for the tables as they are: "" when both
- * are there, or are not needed. */
+/** Appends what makes the publications that are missing, for the tables as they are; "" when both
+ * are there. The second is made also when no table needs it yet: a stream that began without it
+ * does not see what it gets later. */
 void mapped_script_add_publications(const PipelineConfig *pipeline, const Mapped *mapped,
                                     Text *script);

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "config/columns.h"
+#include "flow/made.h"
 #include "flow/refusal.h"
 #include "pg/ident.h"
 

@@ -116,6 +116,9 @@ Status status_database_read(const Config *config, StatusDatabase *ret_found, Err
     StatusDatabase found = {0};
     for (size_t i = 0; i < config->pipeline_count; i++) {
         AUTO_TEXT quoted = NULL;
+        if (config->pipelines[i].capture == CAPTURE_TABLES) {
+            continue; /* no table shows what of its changes is published */
+        }
         if (ident_quote_table(config->pipelines[i].outbox.table, &quoted, err) != OK) {
             status_database_free(&found);
             return FAILED;

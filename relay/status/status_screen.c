@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "command/screen.h"
 #include "status/status_groups.h"
+#include "status/status_tables.h"
 
 enum { LABEL_WIDTH = 14 }; /* of the lines that explain a pipeline */
 
@@ -457,6 +458,7 @@ void status_screen_add(const json_t *status, bool colours, int64_t now_us, Text 
     json_array_foreach(pipelines, index, pipeline)
     {
         status_add_trouble(pipeline, colours, now_us, out);
+        status_tables_add(pipeline, colours, out);
     }
     status_add_config(json_object_get(status, "config"), now_us, out);
     status_groups_add(json_object_get(status, "consumer_groups"), colours, out);

@@ -11,7 +11,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-from conftest import grant_memberships
+from conftest import grant_memberships, oldest_and_newest
 from support.fetch import POSTGRES_VERSIONS
 from support.postgres import APP, OWNER, RELAY, SUPERUSER, PostgresServer
 from support.relay import configuration, migrate, outboxd, write_configuration
@@ -398,7 +398,7 @@ def test_a_slot_that_lost_its_wal_is_a_gap_and_one_that_will_is_a_warning(check,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("major", sorted(POSTGRES_VERSIONS))
+@pytest.mark.parametrize("major", oldest_and_newest(POSTGRES_VERSIONS))
 def test_every_postgresql(work_directory, check, major):
     server = PostgresServer(os.path.join(work_directory, f"postgresql-check-{major}"), major)
     try:

@@ -8,6 +8,7 @@ import uuid
 import psycopg2
 import pytest
 
+from conftest import oldest_and_newest
 from support.common import eventually
 from support.consume import read_topics
 from support.fetch import POSTGRES_VERSIONS
@@ -450,7 +451,7 @@ def test_the_guard_needs_a_schema(empty_database):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("major", sorted(POSTGRES_VERSIONS))
+@pytest.mark.parametrize("major", oldest_and_newest(POSTGRES_VERSIONS))
 def test_every_supported_postgresql(work_directory, major):
     server = PostgresServer(os.path.join(work_directory, f"around-{major}"), major)
     try:

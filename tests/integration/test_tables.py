@@ -1,8 +1,10 @@
 """Ordinary tables as a stream (capture = "tables"): what their changes become, beside what PostgreSQL's tables say."""
 
 import json
+import re
 
 from support.common import eventually
+from support.relay import outboxd
 from support.tables import SLOT
 from support.wal import Wal
 
@@ -293,3 +295,20 @@ def test_a_table_that_somebody_makes_under_a_pattern_stops_nobody(tables):
     tables.database.execute("CREATE TABLE other_stray (n int)")
     named = tables.relay([{"table": "public.item"}, {"table": "public.other_stray"}]).start(wait_ready=False)
     assert named.wait_exit() == 2 and named.log_lines("MAPPED_NOT_PUBLISHED")
+
+
+def test_status_and_metrics_have_a_line_for_each_table(tables):
+    tables.create("item", ITEM)
+    tables.create("other", ITEM)
+    tables.database.execute("INSERT INTO item SELECT g, 'x' FROM generate_series(1, 50) g")
+    tables.publish()
+    relay = tables.relay().start()
+    tables.database.execute("INSERT INTO item VALUES (51, 'a'); UPDATE item SET name = 'b' WHERE id = 51")
+    tables.records("item", 52)
+    status = relay.status()["pipelines"][0]
+    read, = status["tables"]
+    assert (read["table"], read["changes"]) == ("public.item", 2) and read["bytes"] > 0 and read["last_change"]
+    assert {(t["table"], t["state"], t["rows"]) for t in status["snapshot"]["tables"]} == {("public.item", "published", 50), ("public.other", "published", 0)}
+    assert relay.metric("table_changes_total", table="public.item") == 2
+    screen = outboxd("status", "-c", relay.config_path, expect=0).stdout
+    assert re.search(r"public\.item +2 +\S+ \w*B +\d\d:\d\d:\d\d +published, 50 rows", screen), screen

@@ -117,6 +117,7 @@ def report(database, kafka, prefix):
     return compare(read_truth(database), read_topics(kafka.brokers, f"{prefix}.order"))
 
 
+@pytest.mark.by_turns
 def test_versions_take_over_from_each_other_and_back(started, other, database, kafka, prefix, capture):
     slot = "SELECT plugin, catalog_xmin IS NOT NULL FROM pg_replication_slots WHERE slot_name = 'outboxd_orders'"
     with workload.Writers(database, threads=3, keys=20):
@@ -129,6 +130,7 @@ def test_versions_take_over_from_each_other_and_back(started, other, database, k
     assert not new.log_lines("SLOT_CREATED|HISTORY_CHANGED| error ") and not again.log_lines("SLOT_CREATED|HISTORY_CHANGED| error ")
 
 
+@pytest.mark.by_turns
 def test_a_version_that_is_killed_leaves_at_most_what_was_in_flight(started, other, database, kafka, prefix):
     with workload.Writers(database, threads=3, keys=20):
         old, new = started(other), started(None)

@@ -89,7 +89,7 @@ static void begin(void)
     pipeline.tables.mapping_count = 1;
     pipeline.limits.batch_events = 100;
     schema = schema_of_made("public.a");
-    changes = change_reader_new(&pipeline, schema);
+    changes = change_reader_new(&pipeline, schema, NULL);
     change_reader_begin(changes, "shop");
     read_fact(stub_result(NULL, "oid", "23", "nspname", "pg_catalog", "typname", "int4", "typtype",
                           "b", "typbasetype", "0", "typtypmod", "-1", "element", "0", "typdelim",

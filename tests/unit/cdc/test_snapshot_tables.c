@@ -6,8 +6,20 @@
 
 static SnapshotTables tables;
 static MappedTable given[] = {
-    {.oid = 11, .schema = GIVEN("public"), .name = GIVEN("a"), .sql = GIVEN("public.a")},
-    {.oid = 12, .schema = GIVEN("public"), .name = GIVEN("b"), .sql = GIVEN("public.b")},
+    {.oid = 11,
+     .schema = GIVEN("public"),
+     .name = GIVEN("a"),
+     .sql = GIVEN("public.a"),
+     .logged = true,
+     .selects = true,
+     .entries = {GIVEN("1")}},
+    {.oid = 12,
+     .schema = GIVEN("public"),
+     .name = GIVEN("b"),
+     .sql = GIVEN("public.b"),
+     .logged = true,
+     .selects = true,
+     .entries = {GIVEN("1")}},
 };
 
 static void plan(void)

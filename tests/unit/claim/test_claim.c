@@ -4,8 +4,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "claim/claim.h"
 #include "rows/publisher.h"
+#include "sql/migrations.h"
 #include "stub/given.h"
 #include "stub/libpq.h"
 #include "stub/settle.h"
@@ -294,19 +296,23 @@ Test(claim, connects_looks_and_takes_the_lock)
 
 Test(claim, a_schema_of_a_later_version_is_refused_before_the_lock)
 {
-    static const char *const TABLES[][2] = {
-        {"outbox.migration", "outboxd migrate --down 5"},
-        {"\"Out Box\".migration", "outboxd migrate --down 5 --schema \"Out Box\""}};
+    AUTO_TEXT newest = x_format("%zu", MIGRATION_COUNT + 1);
+    AUTO_TEXT there = x_format(",%s,", newest);
+    AUTO_TEXT told = x_format("migration %s of outboxd 9.1.0", newest);
+    AUTO_TEXT back = x_format("outboxd migrate --down %zu", MIGRATION_COUNT);
+    AUTO_TEXT back_there = x_format("%s --schema \"Out Box\"", back);
+    const char *const TABLES[][2] = {{"outbox.migration", back},
+                                     {"\"Out Box\".migration", back_there}};
     for (size_t i = 0; i < 2; i++) {
         rig.migrations = TABLES[i][0];
-        rig.newest = "6";
-        rig.there = ",1,2,3,4,5,6,";
+        rig.newest = newest;
+        rig.there = there;
         begin(false);
         RIG_WAIT(rig.lost == 1);
         cr_expect_str_eq(text_string(&rig.asked), "look schema ");
         cr_expect_eq(rig.error.code, CODE_SCHEMA_NEWER);
         cr_expect_eq(rig.error.class, ERROR_FATAL);
-        cr_expect_not_null(strstr(error_message(&rig.error), "migration 6 of outboxd 9.1.0"));
+        cr_expect_not_null(strstr(error_message(&rig.error), told));
         cr_expect_not_null(strstr(error_own_hint(&rig.error), TABLES[i][1]), "%s",
                            error_own_hint(&rig.error));
         if (i == 0) {
@@ -319,12 +325,14 @@ Test(claim, a_schema_of_a_later_version_is_refused_before_the_lock)
 Test(claim, the_schema_is_asked_about_once_whoever_publishes_goes_on)
 {
     rig.migrations = "outbox.migration";
-    rig.newest = "5";
-    rig.there = ",1,2,3,4,5,";
+    AUTO_TEXT newest = x_format("%zu", MIGRATION_COUNT);
+    AUTO_TEXT later = x_format("%zu", MIGRATION_COUNT + 1);
+    rig.newest = newest;
+    rig.there = ",1,";
     begin(false);
     RIG_WAIT(rig.held == 1);
     cr_assert_str_eq(text_string(&rig.asked), "look schema lock ");
-    rig.newest = "6";
+    rig.newest = later;
     AUTO_ERROR err = {0};
     error_set(&err, CODE_POSTGRES_CONNECTION_LOST, "broken");
     claim_lose(rig.claim, &err);

@@ -112,7 +112,11 @@ Test(migrate_script, roles_that_are_left_out_are_noted)
     print_up(&out, "outbox", MIGRATE_ROLES_SKIP, false, NULL);
     cr_assert_null(strstr(text_string(&out), "CREATE ROLE"));
     cr_assert_null(strstr(text_string(&out), " TO outbox_"));
-    cr_assert_eq(count(text_string(&out), "', 0, true);\n"), 1);
+    size_t roles = 0;
+    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
+        roles += MIGRATIONS[i].roles;
+    }
+    cr_assert_eq(count(text_string(&out), "', 0, true);\n"), roles);
 }
 
 Test(migrate_script, roles_of_ones_own_get_every_grant_of_the_group_roles)

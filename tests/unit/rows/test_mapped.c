@@ -7,45 +7,18 @@
 #include "rows/mapped_memory.h"
 #include "stub/libpq_internal.h"
 
-enum { COLUMNS = 31 };
+enum { COLUMNS = 20 };
 
-static const char *const COLUMN_NAMES[COLUMNS] = {"mapped_oid",
-                                                  "schema",
-                                                  "name",
-                                                  "sql",
-                                                  "mapping",
-                                                  "second",
-                                                  "kind",
-                                                  "identity",
-                                                  "usable",
-                                                  "logged",
-                                                  "is_foreign",
-                                                  "inserts",
-                                                  "updates",
-                                                  "deletes",
-                                                  "truncates",
-                                                  "filtered",
-                                                  "listed",
-                                                  "open",
-                                                  "by_parts",
-                                                  "under",
-                                                  "first_entry",
-                                                  "second_entry",
-                                                  "selects",
-                                                  "hidden",
-                                                  "forced",
-                                                  "rows",
-                                                  "bytes",
-                                                  "first_identity",
-                                                  "first_operations",
-                                                  "second_identity",
-                                                  "second_operations"};
+static const char *const COLUMN_NAMES[COLUMNS] = {
+    "mapped_oid",      "schema",           "name",    "sql",   "mapping",        "identity",
+    "usable",          "logged",           "inserts", "under", "first_entry",    "second_entry",
+    "selects",         "hidden",           "rows",    "bytes", "first_identity", "first_operations",
+    "second_identity", "second_operations"};
 
 /* What of a table differs between the tests. */
 typedef struct Row {
     const char *oid;
     const char *name;
-    const char *second;
     const char *first_entry;
     const char *second_entry;
     const char *selects;
@@ -67,8 +40,6 @@ static const char *row_value(const Row *row, const char *column)
         {"name", row->name},
         {"sql", row->name},
         {"mapping", "2"},
-        {"second", or_null(row->second)},
-        {"kind", "r"},
         {"identity", "d"},
         {"under", STUB_NULL},
         {"usable", "t"},
@@ -124,7 +95,7 @@ static void read_rows(const Row *rows, int count, Mapped *ret)
 Test(mapped, an_answer_is_read_and_tables_are_found_by_oid)
 {
     static const Row ROWS[] = {
-        {.oid = "4000000000", .name = "a", .second = "5", .first_entry = "20:7", .hidden = "t"},
+        {.oid = "4000000000", .name = "a", .first_entry = "20:7", .hidden = "t"},
         {.oid = "16384", .name = "b", .selects = "f"},
     };
     Mapped mapped = {0};
@@ -135,11 +106,8 @@ Test(mapped, an_answer_is_read_and_tables_are_found_by_oid)
     cr_assert_eq(first, &mapped.tables.items[0]);
     cr_expect_str_eq(first->schema, "shop");
     cr_expect_eq(first->mapping, 2);
-    cr_expect(first->twice);
-    cr_expect_eq(first->second, 5);
-    cr_expect_eq(first->kind, 'r');
     cr_expect(first->usable && !first->logged && !first->inserts);
-    cr_expect(first->selects && first->hidden && !first->readable);
+    cr_expect(first->selects && first->hidden);
     cr_expect_str_eq(first->entries[MAPPED_FIRST], "20:7");
     cr_expect_null(first->entries[MAPPED_SECOND]);
     cr_expect_null(first->under);
@@ -147,7 +115,7 @@ Test(mapped, an_answer_is_read_and_tables_are_found_by_oid)
     cr_expect_eq(first->bytes, -1);
     const MappedTable *second = mapped_find(&mapped, 16384);
     cr_assert_eq(second, &mapped.tables.items[1]);
-    cr_expect(!second->twice && !second->readable && !second->hidden);
+    cr_expect(!second->selects && !second->hidden);
     cr_expect_null(mapped_find(&mapped, 1));
     cr_expect_str_eq(mapped.publications[MAPPED_FIRST].identity, "10:7");
     cr_expect_eq(mapped.publications[MAPPED_FIRST].operations,
@@ -173,7 +141,7 @@ Test(mapped, an_answer_that_lacks_a_column_changes_nothing)
     static const Row ROWS[] = {{.oid = "16384", .name = "a"}};
     Mapped mapped = {0};
     read_rows(ROWS, 1, &mapped);
-    for (int columns = 0; columns < 24; columns++) {
+    for (int columns = 0; columns < 14; columns++) {
         Answer answer;
         AUTO_ERROR err = {0};
         answer_make(ROWS, 1, columns, &answer);
