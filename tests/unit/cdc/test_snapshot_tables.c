@@ -11,15 +11,13 @@ static MappedTable given[] = {
      .name = GIVEN("a"),
      .sql = GIVEN("public.a"),
      .logged = true,
-     .selects = true,
-     .entries = {GIVEN("1")}},
+     .sends = OPERATION_CREATE,
+     .selects = true},
     {.oid = 12,
      .schema = GIVEN("public"),
      .name = GIVEN("b"),
      .sql = GIVEN("public.b"),
-     .logged = true,
-     .selects = true,
-     .entries = {GIVEN("1")}},
+     .selects = true},
 };
 
 static void plan(void)
