@@ -40,8 +40,8 @@ typedef struct ChangePlace {
     int64_t now_ns;          /* since 1970: of the envelope */
     uint64_t last_commit;    /* end of the transaction seen last; 0: none */
     uint64_t lsn;
-    uint32_t xid; /* 0: none */
-    Slice origin; /* replication origin of the transaction; null: it began here */
+    uint32_t xid;        /* 0: none */
+    Slice origin;        /* replication origin of the transaction; null: it began here */
     uint64_t origin_lsn; /* where it ended there; 0: not told */
     ChangeSnapshot snapshot;
     const RecordHeader *context; /* of the transaction: behind Debezium's headers; as records do,
