@@ -8,7 +8,7 @@
  * said; that of a named table stopped the start (rows/precondition_mapped.c). */
 static bool is_read(const MappedTable *table)
 {
-    bool published = (table->sends & (OPERATION_CREATE | OPERATION_UPDATE | OPERATION_DELETE)) != 0;
+    bool published = table->entries[MAPPED_FIRST] != NULL || table->entries[MAPPED_SECOND] != NULL;
     return (published || !table->logged) && table->selects && !table->hidden;
 }
 

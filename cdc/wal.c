@@ -138,7 +138,7 @@ static void wal_ack(Source *source, Batch *batch)
 {
     const WalParts *parts = parts_of(source);
     const WalContext *wal = parts->context;
-    progress_return(parts->books->progress, batch->count);
+    progress_return(parts->books->progress, batch);
     if (waiting_keeps_back(parts->work->waiting, batch)) {
         return;
     }

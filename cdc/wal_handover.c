@@ -15,7 +15,7 @@ struct Handover {
 void handover_deliver(Handover *handover, Batch *batch)
 {
     const WalContext *wal = handover->wal;
-    progress_send(handover->progress, batch->count);
+    progress_send(handover->progress, batch);
     if (pg_conn_takes_bytes(claim_conn(wal->claim))) {
         row_check_texts(batch);
     }

@@ -13,6 +13,7 @@ struct Progress {
     bool hole;
     size_t outstanding;
     size_t outstanding_events;
+    size_t beats; /* batches that have one, of those */
 };
 
 uint64_t progress_start(const Progress *progress)
@@ -82,18 +83,25 @@ void progress_forget(Progress *progress)
     progress->distrust = false;
 }
 
-void progress_send(Progress *progress, size_t events)
+void progress_send(Progress *progress, const Batch *batch)
 {
     progress->outstanding++;
-    progress->outstanding_events += events;
+    progress->outstanding_events += batch->count;
+    progress->beats += batch->beats;
 }
 
-void progress_return(Progress *progress, size_t events)
+void progress_return(Progress *progress, const Batch *batch)
 {
     if (progress->outstanding > 0) {
         progress->outstanding--;
-        progress->outstanding_events -= events;
+        progress->outstanding_events -= batch->count;
+        progress->beats -= batch->beats;
     }
+}
+
+bool progress_has_beat(const Progress *progress)
+{
+    return progress->beats > 0;
 }
 
 size_t progress_outstanding(const Progress *progress)
@@ -120,6 +128,7 @@ void progress_take_up(Progress *progress)
 {
     progress->outstanding = 0;
     progress->outstanding_events = 0;
+    progress->beats = 0;
     progress->hole = false;
 }
 

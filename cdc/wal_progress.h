@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "flow/batch.h"
 #include "rows/mark_positions.h"
 
 typedef struct Progress Progress;
@@ -35,9 +36,11 @@ bool progress_is_distrusted(const Progress *progress);
 /** Nothing of it holds: another history. */
 void progress_forget(Progress *progress);
 
-/** A batch of so many events went out, or came back. */
-void progress_send(Progress *progress, size_t events);
-void progress_return(Progress *progress, size_t events);
+/** A batch went out, or came back. */
+void progress_send(Progress *progress, const Batch *batch);
+void progress_return(Progress *progress, const Batch *batch);
+/** A heartbeat is out. */
+bool progress_has_beat(const Progress *progress);
 /** Batches that are out, and their events. */
 size_t progress_outstanding(const Progress *progress);
 size_t progress_outstanding_events(const Progress *progress);

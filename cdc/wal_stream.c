@@ -398,9 +398,15 @@ static void stream_read(void *arg)
     }
 }
 
+/* In a batch of its own: what else waits for its topic does not stop it. */
 void stream_beat(Stream *stream)
 {
-    if (stream->with.wal->state == WAL_ACTIVE && !stream->paused && stream_has_room(stream)) {
+    if (stream->with.wal->state != WAL_ACTIVE || stream->paused ||
+        progress_has_beat(stream->with.progress)) {
+        return;
+    }
+    stream_deliver(stream);
+    if (stream_has_room(stream)) {
         change_reader_beat(stream->with.assembler->changes, stream->with.assembler);
         stream_deliver(stream);
     }

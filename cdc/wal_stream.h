@@ -40,7 +40,8 @@ void stream_watch(Stream *stream);
 /** The end of the server's log was asked for: an idle outbox may follow it. */
 void stream_follow(Stream *stream);
 
-/** Adds a heartbeat behind what was read, unless there is no room. */
+/** Adds a heartbeat behind what was read, unless there is no room or the one before is still out.
+ */
 void stream_beat(Stream *stream);
 
 /** WAL end that the server told. */

@@ -19,10 +19,11 @@ typedef struct Batch {
     size_t next_unsent; /* cursor of the pipeline: events before it are not EVENT_PENDING */
     size_t bytes;       /* of event data, for the in-flight limit */
     int64_t arrived_us; /* monotonic: when the pipeline got it */
-    uint64_t position;  /* of the source, as the next three: nothing else reads them */
+    uint64_t position;  /* of the source, as the next four: nothing else reads them */
     uint64_t tx_lsn;
     uint64_t tx_ordinal;
     uint64_t last_commit;
+    bool beats;               /* has a heartbeat */
     struct Refusal *refusals; /* in the arena; their errors are let go with the batch */
     struct Batch *newer;
 } Batch;

@@ -53,19 +53,22 @@ static void add_to_second(const Facts *facts, const Some *some, Text *sql)
                           "true);");
 }
 
-/* Out of one publication, into the other: never in between, so that no insert is missed. */
-static void add_move(const Facts *facts, const Some *some, bool to_second, Text *sql)
+/* It stays in the second one, which does no harm: out of it at once, nobody could tell that no
+ * insert was missed in between. */
+static void add_to_first(const Facts *facts, const Some *some, Text *sql)
 {
     AUTO_TEXT first = first_sql(facts);
-    AUTO_TEXT second = second_sql(facts);
-    if (to_second) {
-        add_to_second(facts, some, sql);
-    } else {
-        text_printf(sql, "ALTER PUBLICATION %s ADD TABLE ", first);
-        some_add_sql(some, "ONLY ", sql);
-        text_add_char(sql, ';');
-    }
-    text_printf(sql, " ALTER PUBLICATION %s DROP TABLE ", to_second ? first : second);
+    text_printf(sql, "ALTER PUBLICATION %s ADD TABLE ", first);
+    some_add_sql(some, "ONLY ", sql);
+    text_add_char(sql, ';');
+}
+
+/* Into the second publication before it is out of the first, so that no insert is missed. */
+static void add_move(const Facts *facts, const Some *some, Text *sql)
+{
+    AUTO_TEXT first = first_sql(facts);
+    add_to_second(facts, some, sql);
+    text_printf(sql, " ALTER PUBLICATION %s DROP TABLE ", first);
     some_add_sql(some, "", sql);
     text_add_char(sql, ';');
 }
@@ -230,7 +233,7 @@ static bool changes_are_refused(const Facts *facts, Saying *say)
                 some.count == 1 ? some.names[0] : "... (each)");
     if (!facts_say(facts, "mapped_refused_wide")) {
         text_add(&say->remedy, " or capture only inserts: ");
-        add_move(facts, &some, true, &say->remedy);
+        add_move(facts, &some, &say->remedy);
     }
     return some.count > 0;
 }
@@ -263,7 +266,7 @@ static bool changes_are_not_captured(const Facts *facts, Saying *say)
     text_printf(&say->remedy,
                 "Give it a primary key, or run: ALTER TABLE %s REPLICA IDENTITY FULL; then: ",
                 some.count == 1 ? some.names[0] : "... (each)");
-    add_move(facts, &some, false, &say->remedy);
+    add_to_first(facts, &some, &say->remedy);
     return some.count > 0;
 }
 
@@ -277,7 +280,7 @@ static bool changes_could_be_captured(const Facts *facts, Saying *say)
                 " are not captured: the table has a replica identity, but only publication \"%s\" "
                 "publishes it",
                 second);
-    add_move(facts, &some, false, &say->remedy);
+    add_to_first(facts, &some, &say->remedy);
     return some.count > 0;
 }
 

@@ -91,3 +91,17 @@ def test_metrics_and_status_tell_what_it_does(tables):
     assert pipeline["name"] == "catalog" and pipeline["capture"] == "tables", pipeline
     Wal(tables.database, "unused").wait_confirmed(name=SLOT)
     eventually(lambda: relay.metric("window_events") == 0, 10, "nothing is in flight")
+
+
+def test_beats_whose_topic_is_missing_do_not_pile_up(tables):
+    tables.create("item", ITEM)
+    tables.publish()
+    relay = tables.relay(heartbeat_interval="20ms", **NEVER).start()
+    relay.wait_log("KAFKA_TOPIC_UNKNOWN.*heartbeat")
+    for number in range(1, 31):     # each takes longer than an interval
+        tables.database.execute(f"INSERT INTO item VALUES ({number}, 'a')")
+        tables.records("item", number)
+    eventually(lambda: relay.metric("events_published_total") == 30, 10, "30 are counted")
+    assert relay.metric("window_events") <= 31     # the rows stay out behind one beat
+    topic = tables.kafka.create_topic(f"__debezium-heartbeat.{tables.prefix}")
+    tables.records(topic, 3)

@@ -338,3 +338,39 @@ def test_a_table_made_again_is_captured_once_it_is_published(tables):
     tables.records("other", 1)
     tables.database.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE item; INSERT INTO item VALUES (3, 'x')")
     assert [change["after"] for change in tables.records("item", 2)] == [{"id": 1, "name": "n1", "note": None}, {"id": 3, "other": "x"}]
+
+
+def test_a_table_that_gets_an_identity_is_moved_as_the_log_says(tables):
+    """What the warning tells to run is run, and costs nothing."""
+    tables.create("item", ITEM)
+    tables.create("diary", "at int, note text")
+    tables.publish("item", second=("diary",))
+    relay = tables.relay(snapshot="never").start()
+    line = relay.wait_log("code=MAPPED_INSERTS_ONLY.*diary")[0]
+    tables.database.execute("INSERT INTO diary VALUES (1, 'a')")
+    tables.records("diary", 1)
+    first, then = (part.strip().replace('\\"', '"') for part in line.split("or run: ")[1].rstrip('"').split("then:"))
+    tables.database.execute(first)
+    tables.database.execute(then)
+    tables.database.execute("INSERT INTO diary VALUES (2, 'b')")
+    tables.database.execute("UPDATE diary SET note = 'c' WHERE at = 2")
+    assert [(change["op"], change["after"]["at"]) for change in tables.records("diary", 3)] == [("c", 1), ("c", 2), ("u", 2)]
+    relay.wait_ready()
+
+
+def test_ddl_inside_a_transaction_and_names_that_change_places(item):
+    item.create("other", ITEM)
+    item.database.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE other")
+    relay = item.relay(snapshot="never").start()
+    item.database.execute("BEGIN; INSERT INTO item VALUES (1, 'a'); ALTER TABLE item ADD COLUMN x int; INSERT INTO item VALUES (2, 'b', NULL, 5); "
+                          "SAVEPOINT s; ALTER TABLE item DROP COLUMN note; INSERT INTO item VALUES (3, 'n', 6); ROLLBACK TO s; INSERT INTO item VALUES (4, 'd', NULL, 7); "
+                          "ALTER TABLE item RENAME COLUMN note TO remark; UPDATE item SET remark = 'q' WHERE id = 1; "
+                          "ALTER TABLE item ALTER COLUMN x TYPE text; UPDATE item SET x = 'z' WHERE id = 2; COMMIT")
+    assert [change["after"] for change in item.records("item", 5)] == [
+        {"id": 1, "name": "a", "note": None}, {"id": 2, "name": "b", "note": None, "x": 5}, {"id": 4, "name": "d", "note": None, "x": 7},
+        {"id": 1, "name": "a", "remark": "q", "x": None}, {"id": 2, "name": "b", "remark": None, "x": "z"}]
+    item.database.execute("BEGIN; INSERT INTO item VALUES (10, 'item'); INSERT INTO other VALUES (10, 'other'); ALTER TABLE item RENAME TO held; "
+                          "ALTER TABLE other RENAME TO item; ALTER TABLE held RENAME TO other; INSERT INTO item VALUES (11, 'other'); INSERT INTO other VALUES (11, 'item'); COMMIT")
+    assert [(change["after"]["id"], change["after"]["name"]) for change in item.records("item", 7)[5:]] == [(10, "item"), (11, "other")]
+    assert [(change["after"]["id"], change["after"]["name"]) for change in item.records("other", 2)] == [(10, "other"), (11, "item")]
+    assert relay.running() and not relay.log_lines(" error ")

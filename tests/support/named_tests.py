@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks that each test which SECURITY.md, tests/TRIALS.md and the guide's guarantees name is there.
+"""Looks that each test which SECURITY.md, tests/TRIALS.md, tests/TABLES.md and the guide's guarantees name is there.
 
     tests/support/named_tests.py [ROOT]      exit code 1 and one line for each name without a test
 
@@ -16,7 +16,7 @@ import os
 import re
 import sys
 
-PAGES = ("SECURITY.md", "tests/TRIALS.md", "packaging/guide/guarantees.md", "packaging/guide/upgrade.md")
+PAGES = ("SECURITY.md", "tests/TRIALS.md", "tests/TABLES.md", "packaging/guide/guarantees.md", "packaging/guide/upgrade.md")
 FILE = re.compile(r"\btest_[a-z0-9_]+\b")
 # A name of a test has at least two underscores; a shorter one is a word of a sentence.
 NAME = re.compile(r"^(?:\.\.\.)?[a-z0-9*]+(?:_[a-z0-9*]+)+(?:\.\.\.|_\*|\*)?$|^(?:\.\.\.)?[a-z0-9]+(?:_[a-z0-9]+)*_?(?:\.\.\.)$")

@@ -11,13 +11,15 @@ static MappedTable given[] = {
      .name = GIVEN("a"),
      .sql = GIVEN("public.a"),
      .logged = true,
-     .sends = OPERATION_CREATE,
-     .selects = true},
+     .selects = true,
+     .entries = {GIVEN("1")}},
     {.oid = 12,
      .schema = GIVEN("public"),
      .name = GIVEN("b"),
      .sql = GIVEN("public.b"),
-     .selects = true},
+     .logged = true,
+     .selects = true,
+     .entries = {GIVEN("1")}},
 };
 
 static void plan(void)
