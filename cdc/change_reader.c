@@ -38,7 +38,7 @@ static Event *reader_add(const ChangeReader *reader, Assembler *assembler)
 
 static bool reader_tells_transactions(const ChangeReader *reader)
 {
-    return reader->pipeline->tables.transaction_topic;
+    return (reader->pipeline->tables.modes.told & TOLD_TRANSACTIONS) != 0;
 }
 
 static ChangeShown shown_transaction(void)

@@ -247,7 +247,7 @@ static const char *slot_missing_changes(const PipelineConfig *pipeline)
                ? "changes since the place that was read last are lost"
                : "every row of the tables is sent again, as a row of a snapshot; changes since the "
                  "place that was read last are not sent, and neither are deletes: consumers keep "
-                 "rows that were deleted meanwhile";
+                 "rows that were deleted in between";
 }
 
 /* A standing consent, or run --new-slot: what may be missing is said, then everything begins again.

@@ -64,10 +64,10 @@ ChangeEvents *change_events_new(const ChangeOptions *options)
     events->transaction_topic = x_format("%s.transaction", options->prefix);
     events->heartbeat_topic = x_format("__debezium-heartbeat.%s", options->prefix);
     const char *content = options->modes.binary == BINARY_BYTES ? "bytes" : "string";
-    events->close = options->modes.schemas ? "}" : "";
+    bool schemas = (options->modes.told & TOLD_SCHEMAS) != 0;
+    events->close = schemas ? "}" : "";
     for (ChangeHead head = HEAD_MESSAGE_KEY; head <= HEAD_TRANSACTION_VALUE; head++) {
-        events->heads[head] =
-            options->modes.schemas ? change_envelope_head(head, content) : x_strdup("");
+        events->heads[head] = schemas ? change_envelope_head(head, content) : x_strdup("");
     }
     events->heartbeat_key = x_format("%s{\"serverName\":%s}%s", events->heads[HEAD_HEARTBEAT_KEY],
                                      prefix, events->close);

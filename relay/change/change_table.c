@@ -299,7 +299,7 @@ static Status make_table(Making *making, Error *err)
     AUTO_TEXT schema = json_of(names.schema);
     AUTO_TEXT name = json_of(names.table);
     table->place = x_format("\"schema\":%s,\"table\":%s", schema, name);
-    bool schemas = making->tables->modes->schemas;
+    bool schemas = (making->tables->modes->told & TOLD_SCHEMAS) != 0;
     table->close = schemas ? "}" : "";
     table->key_head = schemas ? key_schema(making) : x_strdup("");
     table->value_head = schemas ? value_schema(making) : x_strdup("");

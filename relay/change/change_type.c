@@ -342,7 +342,7 @@ static void enum_type(ChangeType *type, const ChangeTypeFacts *facts)
     const char *labels = facts->labels != NULL ? facts->labels : "";
     (void)change_json_string(&tail, slice_of(labels));
     text_add(&tail, "}");
-    if (type->modes->schemas) {
+    if ((type->modes->told & TOLD_SCHEMAS) != 0) {
         type->shape = SHAPE_ENUM;
         type->oid = facts->oid;
         type->labels = x_strdup(labels);

@@ -236,7 +236,7 @@ static void mapped_need_others(Check *check, const PipelineConfig *pipeline)
     AUTO_TEXT transactions = x_format("%s.transaction", tables->topic_prefix);
     AUTO_TEXT messages = x_format("%s.message", tables->topic_prefix);
     AUTO_TEXT beats = x_format("__debezium-heartbeat.%s", tables->topic_prefix);
-    if (tables->transaction_topic) {
+    if ((tables->modes.told & TOLD_TRANSACTIONS) != 0) {
         check_need_topic(check, pipeline, transactions, "transaction_topic", false, false);
     }
     if (pipeline->wal.messages) {

@@ -59,7 +59,7 @@ static bool option_is_equal(const Option *option, const void *from, const void *
     const void *b = (const char *)to + option->offset;
     switch (option->type) {
     case OPTION_BOOL:
-        return *(const bool *)a == *(const bool *)b;
+        return option_is_on(option, from) == option_is_on(option, to);
     case OPTION_INT:
     case OPTION_DURATION:
     case OPTION_SIZE:
@@ -128,7 +128,7 @@ static void option_copy(const Option *option, void *to, const void *from)
     const void *a = (const char *)from + option->offset;
     switch (option->type) {
     case OPTION_BOOL:
-        *(bool *)b = *(const bool *)a;
+        option_switch(option, to, option_is_on(option, from));
         return;
     case OPTION_INT:
     case OPTION_DURATION:

@@ -2,8 +2,6 @@
  * and but for unknown_types "text" those of Debezium. Zeroes are Debezium's defaults. */
 #pragma once
 
-#include <stdbool.h>
-
 typedef enum ChangeDecimal { DECIMAL_PRECISE, DECIMAL_STRING, DECIMAL_DOUBLE } ChangeDecimal;
 
 typedef enum ChangeTime {
@@ -28,6 +26,12 @@ typedef enum ChangeHstore { HSTORE_JSON, HSTORE_MAP } ChangeHstore;
 
 typedef enum ChangeUnknown { UNKNOWN_OMIT, UNKNOWN_TEXT, UNKNOWN_BYTES } ChangeUnknown;
 
+/* Of ChangeModes.told. */
+enum {
+    TOLD_SCHEMAS = 1 << 0,      /* each record carries its schema */
+    TOLD_TRANSACTIONS = 1 << 1, /* begin and end have records, and each change its place between */
+};
+
 typedef struct ChangeModes {
     ChangeDecimal decimal;
     ChangeTime time;
@@ -35,5 +39,5 @@ typedef struct ChangeModes {
     ChangeBinary binary;
     ChangeHstore hstore;
     ChangeUnknown unknown;
-    bool schemas; /* each record carries its schema */
+    unsigned told; /* bits of TOLD_ */
 } ChangeModes;

@@ -79,6 +79,24 @@ static char **option_group_array(const Option *option, const void *base)
     return (char **)(void *)((char *)base + option->offset);
 }
 
+bool option_is_on(const Option *option, const void *base)
+{
+    const void *field = (const char *)base + option->offset;
+    return option->bit != 0 ? (*(const unsigned *)field & option->bit) != 0 : *(const bool *)field;
+}
+
+void option_switch(const Option *option, void *base, bool on)
+{
+    void *field = (char *)base + option->offset;
+    if (option->bit == 0) {
+        *(bool *)field = on;
+    } else if (on) {
+        *(unsigned *)field |= option->bit;
+    } else {
+        *(unsigned *)field &= ~option->bit;
+    }
+}
+
 size_t option_group_count(const Option *option, const void *base)
 {
     return *option_group_number(option, base);

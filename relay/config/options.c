@@ -445,7 +445,7 @@ static const Option OPTIONS[] = {
      .flags = OPTION_TABLES,
      .help = "The form of the change events. \"debezium\": those of Debezium's PostgreSQL "
              "connector, as JSON."},
-    {AT_PIPELINE("schemas", BOOL, tables.modes.schemas), .fallback = "false",
+    {AT_PIPELINE("schemas", BOOL, tables.modes.told), .bit = TOLD_SCHEMAS, .fallback = "false",
      .flags = OPTION_TABLES,
      .help =
          "Whether each key and each value carries its schema, as Kafka Connect's JSON converter "
@@ -468,8 +468,8 @@ static const Option OPTIONS[] = {
      .min = 64 * MIB, .max = 16 * 1024 * GIB, .flags = OPTION_TABLES,
      .help = "How much WAL the slot may retain while the first snapshot is read, before the relay "
              "reports it."},
-    {AT_PIPELINE("transaction_topic", BOOL, tables.transaction_topic), .fallback = "false",
-     .flags = OPTION_TABLES,
+    {AT_PIPELINE("transaction_topic", BOOL, tables.modes.told), .bit = TOLD_TRANSACTIONS,
+     .fallback = "false", .flags = OPTION_TABLES,
      .help = "Whether begin and end of each transaction are published, to the topic "
              "topic_prefix.transaction, and each change carries its place in the transaction."},
     {AT_PIPELINE("heartbeat_interval", DURATION, tables.heartbeat_ms), .fallback = "0s", .min = 0,

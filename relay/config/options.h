@@ -82,6 +82,7 @@ typedef struct Option {
     const OptionChoice *choices; /* of OPTION_ENUM and OPTION_LETTERS; ends with a NULL name */
     const OptionGroups *groups;  /* of OPTION_GROUPS */
     unsigned flags;
+    unsigned bit;     /* of OPTION_BOOL: it is this one of an unsigned; 0: a bool of its own */
     const char *help; /* one paragraph */
 } Option;
 
@@ -105,6 +106,10 @@ const char *option_reload(const Option *option);
 
 /** Whether a pipeline with that capture has a use for it. */
 bool option_applies(const Option *option, int capture);
+
+/** The value of an OPTION_BOOL in base, the struct of its scope. */
+bool option_is_on(const Option *option, const void *base);
+void option_switch(const Option *option, void *base, bool on);
 
 /** How many groups the list has in base, the struct of its scope. */
 size_t option_group_count(const Option *option, const void *base);

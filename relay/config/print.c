@@ -179,7 +179,7 @@ static void print_value(const Printer *printer, const Option *option, const void
     const void *field = (const char *)base + option->offset;
     switch (option->type) {
     case OPTION_BOOL:
-        text_add(printer->text, *(const bool *)field ? "true" : "false");
+        text_add(printer->text, option_is_on(option, base) ? "true" : "false");
         break;
     case OPTION_INT:
     case OPTION_DURATION:

@@ -60,14 +60,14 @@ typedef struct MappingConfig {
 /* capture = "tables" alone. */
 typedef struct TablesConfig {
     char *topic_prefix; /* logical name: topics, names of schemas, source.name */
-    ChangeModes modes;  /* schemas, decimal, time, interval, binary, hstore, unknown_types */
+    ChangeModes modes;  /* schemas, transaction_topic, decimal, time, interval, binary, hstore,
+                           unknown_types */
     TablesFormat format;
     ToastMode toast;
     SnapshotMode snapshot;
     int64_t snapshot_workers;
     int64_t snapshot_xmin_max_ms;
     int64_t snapshot_wal_max_bytes;
-    bool transaction_topic;
     int64_t heartbeat_ms; /* 0: none */
     MappingConfig *mappings;
     size_t mapping_count;

@@ -121,7 +121,7 @@ void value_set_int(Load *load, const Option *option, void *base, int64_t value, 
 void value_set_bool(Load *load, const Option *option, void *base, bool value, const char *place)
 {
     load_note(load, option, base, place);
-    *(bool *)value_field(option, base) = value;
+    option_switch(option, base, value);
 }
 
 static void value_set_unit_text(Load *load, const Option *option, void *base, const char *text,
@@ -318,7 +318,7 @@ static void value_set_other_text(Load *load, const Option *option, void *base, c
             value_problem(load, option, place, "write true or false", message);
             return;
         }
-        *(bool *)value_field(option, base) = yes;
+        option_switch(option, base, yes);
         return;
     }
     char *end;

@@ -106,5 +106,3 @@ def test_nothing_stays_in_a_transaction(tables):
     tables.records("item", 600)
     assert tables.database.scalar("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()", user=SUPERUSER) - calls < 150
     assert relay.running()
-
-

@@ -81,7 +81,7 @@ static void read_options(char *options, GoldenRecords *ret)
         .binary = mode_of(options, "binary", BINARY),
         .hstore = mode_of(options, "hstore", HSTORE),
         .unknown = mode_of(options, "unknown", UNKNOWN),
-        .schemas = mode_of(options, "schemas", SCHEMAS) != 0,
+        .told = mode_of(options, "schemas", SCHEMAS) != 0 ? TOLD_SCHEMAS : 0,
     };
     ret->mapping = golden_mapping(options);
     ret->transactions = strstr(options, " transactions=true") != NULL;

@@ -22,7 +22,7 @@ static void know(Rig *rig, ChangeTypeFacts type, const char *name)
 Rig *rig_new(bool schemas)
 {
     Rig *rig = x_calloc(1, sizeof(*rig));
-    rig->modes.schemas = schemas;
+    rig->modes.told = schemas ? TOLD_SCHEMAS : 0;
     know(rig, (ChangeTypeFacts){.oid = RIG_TEXT, .kind = 'b'}, "text");
     know(rig, (ChangeTypeFacts){.oid = 1043, .kind = 'b'}, "varchar");
     know(rig, (ChangeTypeFacts){.oid = RIG_MOOD, .kind = 'e'}, "mood");

@@ -29,9 +29,8 @@ Test(capture_rules, what_tables_are_told_nothing_of_has_the_defaults_of_the_cont
     cr_assert_eq(tables->snapshot_workers, 1);
     cr_assert_eq(tables->snapshot_xmin_max_ms, 3600000);
     cr_assert_eq(tables->snapshot_wal_max_bytes, INT64_C(10) << 30);
-    cr_assert_eq(tables->transaction_topic, false);
     cr_assert_eq(tables->heartbeat_ms, 0);
-    cr_assert_eq(tables->modes.schemas, false);
+    cr_assert_eq(tables->modes.told, 0); /* schemas, transaction_topic */
     cr_assert_eq(tables->modes.decimal, DECIMAL_PRECISE);
     cr_assert_eq(tables->modes.time, TIME_ADAPTIVE);
     cr_assert_eq(tables->modes.interval, INTERVAL_NUMERIC);
@@ -89,7 +88,7 @@ Test(capture_rules, the_example_of_the_contract_is_read)
     cr_assert_eq(pipeline->route.on_unrouted, ON_UNROUTED_DROP);
     cr_assert_eq(pipeline->route.on_missing_topic, ON_MISSING_TOPIC_DEAD_LETTER);
     const TablesConfig *tables = &pipeline->tables;
-    cr_assert(tables->modes.schemas && tables->transaction_topic);
+    cr_assert_eq(tables->modes.told, TOLD_SCHEMAS | TOLD_TRANSACTIONS);
     cr_assert_eq(tables->snapshot, SNAPSHOT_MODE_WHEN_NEEDED);
     cr_assert_eq(tables->snapshot_workers, 4);
     cr_assert_eq(tables->heartbeat_ms, 5000);
