@@ -1,7 +1,6 @@
 #include "cdc/change_reader.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -347,7 +346,8 @@ static Status reader_take(Assembler *assembler, const PgOutput *message, Error *
 
 uint32_t change_reader_relation(Slice message)
 {
-    bool change = message.length >= 5 && memchr("IUD", message.data[0], 3) != NULL;
+    const char kind = message.length >= 5 ? message.data[0] : '\0';
+    bool change = kind == 'I' || kind == 'U' || kind == 'D';
     return change ? bytes_load_u32((const unsigned char *)message.data + 1) : 0;
 }
 

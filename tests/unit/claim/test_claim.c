@@ -301,10 +301,10 @@ Test(claim, a_schema_of_a_later_version_is_refused_before_the_lock)
     AUTO_TEXT told = x_format("migration %s of outboxd 9.1.0", newest);
     AUTO_TEXT back = x_format("outboxd migrate --down %zu", MIGRATION_COUNT);
     AUTO_TEXT back_there = x_format("%s --schema \"Out Box\"", back);
-    const char *const TABLES[][2] = {{"outbox.migration", back},
+    const char *const tables[][2] = {{"outbox.migration", back},
                                      {"\"Out Box\".migration", back_there}};
     for (size_t i = 0; i < 2; i++) {
-        rig.migrations = TABLES[i][0];
+        rig.migrations = tables[i][0];
         rig.newest = newest;
         rig.there = there;
         begin(false);
@@ -313,7 +313,7 @@ Test(claim, a_schema_of_a_later_version_is_refused_before_the_lock)
         cr_expect_eq(rig.error.code, CODE_SCHEMA_NEWER);
         cr_expect_eq(rig.error.class, ERROR_FATAL);
         cr_expect_not_null(strstr(error_message(&rig.error), told));
-        cr_expect_not_null(strstr(error_own_hint(&rig.error), TABLES[i][1]), "%s",
+        cr_expect_not_null(strstr(error_own_hint(&rig.error), tables[i][1]), "%s",
                            error_own_hint(&rig.error));
         if (i == 0) {
             rig.lost = 0;
