@@ -55,6 +55,7 @@ typedef struct Event {
     bool replayed;           /* was sent before and its outcome is unknown */
     bool retimed;            /* the broker refused its time: it gets that of publishing */
     bool overtaken;          /* a later event of its key was written first: counted */
+    bool passing;            /* it says that we are there: dropped where it would have to wait */
     uint16_t attempts;
     Slice row[]; /* by column, as text or bytes: null slice: SQL NULL; SLICE_UNSENT: not known */
 } Event;

@@ -115,6 +115,11 @@ static bool pipeline_may_park(const Pipeline *p, const Event *event)
 static void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record)
 {
     Hold *hold = topic->hold;
+    if (event->passing) { /* another follows */
+        event->topic = topic;
+        pipeline_settle(p, event, EVENT_DROPPED);
+        return;
+    }
     pipeline_bring(p, held_rows_moved(p->rows, event, topic));
     if (hold->kind == HOLD_ASIDE) {
         pipeline_set_aside(p, event, record, &hold->reason);

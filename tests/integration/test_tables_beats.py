@@ -2,7 +2,6 @@
 
 import base64
 
-import pytest
 
 from support.common import eventually
 from support.tables import SLOT
@@ -109,8 +108,6 @@ def test_beats_whose_topic_is_missing_do_not_pile_up(tables):
     tables.records(topic, 3)
 
 
-@pytest.mark.soak
-@pytest.mark.xfail(strict=True, reason="a heartbeat that waits for its topic is an event like others: the position stands before it, and the slot holds the log")
 def test_a_missing_topic_of_heartbeats_does_not_hold_the_slot(tables):
     tables.create("item", ITEM)
     tables.publish()
