@@ -186,12 +186,12 @@ static void print_granted(const char *rights, const char *const *roles, size_t c
     }
 }
 
-static Status grant_rights(Migrate *migrate, const MigrateGrantees *grantees, Error *err)
+static Status grant_rights(Migrate *migrate, int last, const MigrateGrantees *grantees, Error *err)
 {
     if (grantees->writer_count + grantees->relay_count == 0) {
         return OK;
     }
-    if (migrate_grant(migrate, grantees, err) != OK) {
+    if (migrate_grant(migrate, last, grantees, err) != OK) {
         return FAILED;
     }
     print_granted("rights of a writer", grantees->writers, grantees->writer_count);
@@ -276,7 +276,7 @@ static int migrate_go_up(Migrate *migrate, const MigrateArguments *arguments)
     AUTO_ERROR err = {0};
     if (migrate_check_grantees(migrate, grantees, &err) != OK ||
         migrate_apply(migrate, arguments, &outcome, &err) != OK ||
-        grant_rights(migrate, grantees, &err) != OK ||
+        grant_rights(migrate, outcome.last, grantees, &err) != OK ||
         publish(migrate, arguments, &outcome, &err) != OK ||
         migrate_look_around(migrate, migrate_arguments_grantees(arguments) > 0 ? grantees : NULL,
                             &outcome.around, &err) != OK ||

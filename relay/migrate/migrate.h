@@ -78,8 +78,9 @@ Status migrate_publish(Migrate *migrate, bool *ret_created, char **ret_wal_level
 /** FAILED unless each of these roles exists. */
 Status migrate_check_grantees(Migrate *migrate, const MigrateGrantees *grantees, Error *err);
 
-/** Gives these roles the rights of the group roles, in one transaction; twice changes nothing. */
-Status migrate_grant(Migrate *migrate, const MigrateGrantees *grantees, Error *err);
+/** Gives these roles the rights of the group roles in a schema with the migrations up to `last`, in
+ * one transaction; twice changes nothing. */
+Status migrate_grant(Migrate *migrate, int last, const MigrateGrantees *grantees, Error *err);
 
 /** Closes pg_logical_emit_message to PUBLIC; migrate_notices says for whom it stays open. */
 Status migrate_guard(Migrate *migrate, Error *err);

@@ -45,7 +45,7 @@ Status migrate_check_grantees(Migrate *migrate, const MigrateGrantees *grantees,
     return status;
 }
 
-Status migrate_grant(Migrate *migrate, const MigrateGrantees *grantees, Error *err)
+Status migrate_grant(Migrate *migrate, int last, const MigrateGrantees *grantees, Error *err)
 {
     /* GRANT by somebody without the right to is only a warning */
     if (migrate_check_owner(migrate, err) != OK) {
@@ -53,7 +53,7 @@ Status migrate_grant(Migrate *migrate, const MigrateGrantees *grantees, Error *e
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     migrate_script_begin(&sql, migrate->schema);
-    migrate_script_grants(&sql, migrate->schema, grantees);
+    migrate_script_grants(&sql, migrate->schema, last, grantees);
     migrate_script_end(&sql);
     return migrate_run_script(migrate, text_string(&sql), "rights", err);
 }

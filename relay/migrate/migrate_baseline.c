@@ -2,7 +2,9 @@
  * applied to a schema of another name, in a transaction that is rolled back; after each one an
  * inventory of that schema is taken, and one of the real schema before. An inventory is a sorted
  * list of lines such as "column event.payload jsonb". The real schema stands at the last migration
- * whose inventory it holds entirely; of the next one it must hold nothing. */
+ * whose inventory it holds entirely; of the next one it must hold nothing. Rights are apart: a copy
+ * may have been made without any, and then the migrations that give them are still to be applied.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +75,8 @@ typedef struct Baseline {
     char *scratch;    /* name of the schema that is rolled back */
     PGresult *real;   /* inventory of the real schema */
     PGresult **after; /* of the scratch schema, after so many migrations */
-    size_t whole;     /* so many migrations are there entirely */
+    size_t whole;     /* so many migrations are there entirely, but for rights ... */
+    bool *bare;       /* ... of which this one's are not there at all */
 } Baseline;
 
 static Status take_inventory(Migrate *migrate, const char *schema, const char *scratch,
@@ -86,11 +89,20 @@ static Status take_inventory(Migrate *migrate, const char *schema, const char *s
     return migrate_query(migrate, INVENTORY, 5, values, ret_lines, err);
 }
 
+/* Which lines are meant. */
+typedef enum Lines { ALL_LINES, OBJECTS, RIGHTS } Lines;
+
+static bool line_is_meant(const char *line, Lines which)
+{
+    bool right = strncmp(line, "right of ", strlen("right of ")) == 0;
+    return which == ALL_LINES || right == (which == RIGHTS);
+}
+
 /* Lines of `want`, without those of `before` (NULL: none), that `have` holds, or does not hold: how
  * many. All are sorted. They are put into lines (NULL: not needed), which has room for all of want.
  */
 static size_t pick_lines(const PGresult *want, const PGresult *before, const PGresult *have,
-                         bool held, const char **lines)
+                         Lines which, bool held, const char **lines)
 {
     size_t count = 0;
     int b = 0;
@@ -107,7 +119,7 @@ static size_t pick_lines(const PGresult *want, const PGresult *before, const PGr
         bool known =
             before != NULL && b < PQntuples(before) && strcmp(pg_value(before, b, 0), line) == 0;
         bool there = h < PQntuples(have) && strcmp(pg_value(have, h, 0), line) == 0;
-        if (known || there != held) {
+        if (known || there != held || !line_is_meant(line, which)) {
             continue;
         }
         if (lines != NULL) {
@@ -128,7 +140,7 @@ static void add_migration(Text *sql, const char *scratch, const Migration *migra
     if (!migration->roles) {
         migrate_script_up(sql, scratch, migration);
     } else if (roles) {
-        migrate_script_grants(sql, scratch, &groups);
+        migrate_script_grants_of(sql, scratch, migration, &groups);
     }
 }
 
@@ -179,10 +191,15 @@ static Status compare(Baseline *baseline, Error *err)
     for (size_t i = MIGRATION_COUNT; i > 0; i--) {
         bool makes_nothing = MIGRATIONS[i - 1].roles && roles == NULL;
         if (!makes_nothing &&
-            pick_lines(baseline->after[i], NULL, baseline->real, false, NULL) == 0) {
+            pick_lines(baseline->after[i], NULL, baseline->real, OBJECTS, false, NULL) == 0) {
             baseline->whole = i;
             break;
         }
+    }
+    for (size_t i = 0; i < baseline->whole; i++) {
+        baseline->bare[i] =
+            MIGRATIONS[i].roles && pick_lines(baseline->after[i + 1], baseline->after[i],
+                                              baseline->real, RIGHTS, true, NULL) == 0;
     }
     return OK;
 }
@@ -227,17 +244,17 @@ static bool add_open_functions(Text *out, const char *schema, const char *const 
     return true;
 }
 
-/* FAILED when nothing is whole, or the next migration is there in part. */
-static Status judge(const Baseline *baseline, const char **lines, Error *err)
+/* FAILED when migration `next` (from 0) is there in part; the first one must be there. */
+static Status judge(const Baseline *baseline, size_t next, const char **lines, Error *err)
 {
     const Migrate *migrate = baseline->migrate;
-    size_t next = baseline->whole;
     const PGresult *want = baseline->after[next + 1];
     const PGresult *before = next > 0 ? baseline->after[next] : NULL;
-    if (next > 0 && pick_lines(want, before, baseline->real, true, NULL) == 0) {
+    size_t count = pick_lines(want, before, baseline->real, ALL_LINES, false, lines);
+    if (count == 0 ||
+        (next > 0 && pick_lines(want, before, baseline->real, ALL_LINES, true, NULL) == 0)) {
         return OK; /* nothing of it is there: a plain migrate makes it */
     }
-    size_t count = pick_lines(want, before, baseline->real, false, lines);
     AUTO_BUFFER lacks = TEXT_EMPTY;
     add_lacks(&lacks, lines, count);
     AUTO_BUFFER title = TEXT_EMPTY;
@@ -262,17 +279,19 @@ static Status judge(const Baseline *baseline, const char **lines, Error *err)
 static Status check_whole(const Baseline *baseline, Error *err)
 {
     const Migrate *migrate = baseline->migrate;
-    if (baseline->whole == MIGRATION_COUNT) {
-        return OK;
-    }
     if (PQntuples(baseline->real) == 0) {
         error_set(err, CODE_MIGRATE_BASELINE, "%s: schema '%s' contains nothing to record",
                   migrate->place, migrate->schema);
         return error_hint(err, "Run outboxd migrate, which creates it.");
     }
     const char **lines =
-        x_calloc((size_t)PQntuples(baseline->after[baseline->whole + 1]) + 1, sizeof(*lines));
-    Status status = judge(baseline, lines, err);
+        x_calloc((size_t)PQntuples(baseline->after[MIGRATION_COUNT]) + 1, sizeof(*lines));
+    Status status = OK;
+    for (size_t i = 0; status == OK && i <= baseline->whole && i < MIGRATION_COUNT; i++) {
+        if (i == baseline->whole || MIGRATIONS[i].roles) {
+            status = judge(baseline, i, lines, err);
+        }
+    }
     free(lines);
     return status;
 }
@@ -283,7 +302,7 @@ static Status record(Baseline *baseline, MigrateStep *step, void *context, Error
     AUTO_BUFFER sql = TEXT_EMPTY;
     migrate_script_begin(&sql, migrate->schema);
     for (size_t i = 0; i < baseline->whole; i++) {
-        if (!migrate->records[i].applied && !migrate->records[i].skipped) {
+        if (!migrate->records[i].applied && !migrate->records[i].skipped && !baseline->bare[i]) {
             migrate_script_note(&sql, migrate->schema, &MIGRATIONS[i], false);
         }
     }
@@ -292,7 +311,7 @@ static Status record(Baseline *baseline, MigrateStep *step, void *context, Error
         return FAILED;
     }
     for (size_t i = 0; i < baseline->whole; i++) {
-        if (!migrate->records[i].applied && !migrate->records[i].skipped) {
+        if (!migrate->records[i].applied && !migrate->records[i].skipped && !baseline->bare[i]) {
             migrate->records[i].applied = true;
             step(context, &MIGRATIONS[i], "recorded", -1, "");
         }
@@ -306,6 +325,7 @@ Status migrate_baseline(Migrate *migrate, MigrateStep *step, void *context, Erro
         .migrate = migrate,
         .scratch = x_format("outbox_baseline_%d", PQbackendPID(pg_session_raw(migrate->session))),
         .after = x_calloc(MIGRATION_COUNT + 1, sizeof(PGresult *)),
+        .bare = x_calloc(MIGRATION_COUNT, sizeof(bool)),
     };
     Status status = compare(&baseline, err);
     if (status == OK) {
@@ -319,6 +339,7 @@ Status migrate_baseline(Migrate *migrate, MigrateStep *step, void *context, Erro
     }
     PQclear(baseline.real);
     free(baseline.after);
+    free(baseline.bare);
     free(baseline.scratch);
     return status;
 }

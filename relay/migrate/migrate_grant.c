@@ -44,12 +44,18 @@ static void add_grants_of(Text *out, const char *schema, const char *text,
     }
 }
 
-void migrate_script_grants(Text *out, const char *schema, const MigrateGrantees *grantees)
+void migrate_script_grants_of(Text *out, const char *schema, const Migration *migration,
+                              const MigrateGrantees *grantees)
 {
-    for (size_t i = 0; i < MIGRATION_COUNT; i++) {
-        if (MIGRATIONS[i].roles) {
-            add_grants_of(out, schema, MIGRATIONS[i].up, grantees);
-        }
+    if (migration->roles) {
+        add_grants_of(out, schema, migration->up, grantees);
+    }
+}
+
+void migrate_script_grants(Text *out, const char *schema, int last, const MigrateGrantees *grantees)
+{
+    for (size_t i = 0; i < MIGRATION_COUNT && MIGRATIONS[i].version <= last; i++) {
+        migrate_script_grants_of(out, schema, &MIGRATIONS[i], grantees);
     }
 }
 

@@ -166,7 +166,7 @@ void migrate_print_up(Text *out, const MigratePrint *print)
         text_add(out, "\n"
                       "-- privileges for your own roles, in this database only\n");
         migrate_script_begin(out, print->schema);
-        migrate_script_grants(out, print->schema, print->grantees);
+        migrate_script_grants(out, print->schema, print->last, print->grantees);
         migrate_script_check_usage(out, print->schema, print->grantees);
         migrate_script_end(out);
     }

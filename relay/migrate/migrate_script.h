@@ -81,9 +81,13 @@ void migrate_script_lock_key(Text *out, const char *schema);
 /** The remedy for a migration of another checksum, which outboxd `made_by` applied. */
 void migrate_script_changed_hint(Text *out, const char *schema, const char *made_by);
 
-/** The rights of the group roles for these roles: the GRANT lines of the migrations that make
- * roles, each with another role at its end. */
-void migrate_script_grants(Text *out, const char *schema, const MigrateGrantees *grantees);
+/** The rights of the group roles for these roles: the GRANT lines of the migrations up to `last`
+ * that make roles, each with another role at its end. */
+void migrate_script_grants(Text *out, const char *schema, int last,
+                           const MigrateGrantees *grantees);
+/** Those of one migration. */
+void migrate_script_grants_of(Text *out, const char *schema, const Migration *migration,
+                              const MigrateGrantees *grantees);
 
 /** A block that warns, with the statement for the schema's owner, when one of these roles may not
  * use the schema: GRANT by somebody else than its owner is no error. Without grantees it is about

@@ -126,7 +126,7 @@ Test(migrate_script, roles_of_ones_own_get_every_grant_of_the_group_roles)
                                 .relays = {"Relay"},
                                 .relay_count = 1};
     AUTO_BUFFER out = TEXT_EMPTY;
-    migrate_script_grants(&out, "Mail Box", &grantees);
+    migrate_script_grants(&out, "Mail Box", (int)MIGRATION_COUNT, &grantees);
     const char *text = text_string(&out);
     size_t writers = 0;
     size_t relays = 0;
