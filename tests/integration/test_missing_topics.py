@@ -131,6 +131,9 @@ def test_a_restart_while_they_wait_loses_and_repeats_none(make, kafka, database,
     wait_waiting(one, 1100)
     eventually(lambda: len(read_topics(kafka.brokers, there)) >= 1100, 30, "the others go on")
     assert_exact(kafka, there, 1100)
+    eventually(lambda: database.scalar(UNPUBLISHED) == 1100, what="the others are marked, so that a kill repeats none of them")
+    if capture == "wal":
+        wal.wait_confirmed()
     (one.stop if end == "stop" else one.kill)()
     kafka.create_topic(missing)
     one.start(wait_ready=False)

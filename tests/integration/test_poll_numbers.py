@@ -219,7 +219,9 @@ def test_a_row_unmarked_by_hand_far_below_the_top_is_published_by_the_next_sweep
     one.wait_looks()    # the bound has moved
     tools.execute("UPDATE outbox.event SET published_at = NULL WHERE seq = 100")
     unmarked = datetime.now(timezone.utc)
-    found = datetime.fromisoformat(one.wait_log("ROWS_SWEPT", 60)[0].split()[0].replace("Z", "+00:00"))
+    eventually(lambda: one.log_lines("ROWS_SWEPT"), 60,
+               lambda: f"swept; published {one.published()}, unpublished {tools.scalar(UNPUBLISHED)}\n{one.log_tail()}")
+    found = datetime.fromisoformat(one.log_lines("ROWS_SWEPT")[0].split()[0].replace("Z", "+00:00"))
     assert sweeps(postgres, tools, unmarked, found) <= 2
     assert numbers(wait_for_records(kafka.brokers, topic, 3001))[-1] == 100
     all_marked(tools)

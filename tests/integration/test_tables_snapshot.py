@@ -205,6 +205,9 @@ def test_a_lost_slot_is_a_new_snapshot_where_that_was_agreed_to(tables, mode, co
     relay = tables.relay(snapshot=mode)
     relay.start().wait_log("STREAM_STARTED")
     relay.stop()
+    # The walsender of a relay that has ended may still be there for a moment.
+    eventually(lambda: tables.database.scalar("SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'outboxd_catalog'", user=SUPERUSER),
+               what="nobody reads the slot")
     tables.database.execute("SELECT pg_drop_replication_slot('outboxd_catalog')", user=SUPERUSER)
     tables.database.execute("DELETE FROM a WHERE id = 1")
     relay.start(wait_ready=False)
