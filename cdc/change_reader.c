@@ -307,7 +307,7 @@ void change_reader_beat(ChangeReader *reader, Assembler *assembler)
     Event *event = batch_add(assembler_batch(assembler), reader->schema);
     const ChangeShown shown = {.kind = SLICE_LITERAL("heartbeat"), .table = SLICE_NULL};
     event->batch->beats = true;
-    event->passing = true;
+    event->origin = EVENT_OF_CLOCK;
     event->seq = EVENT_NO_SEQ;
     event->commit_lsn = assembler->in_transaction ? assembler->commit_lsn : assembler->complete_lsn;
     event->ordinal = assembler->in_transaction ? assembler->ordinal : 0;

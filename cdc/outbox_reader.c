@@ -105,7 +105,7 @@ static Status outbox_message(Assembler *assembler, const PgOutputLogicalMessage 
         batch->bytes += content.length + event_bytes(event);
     }
     event->seq = EVENT_NO_SEQ;
-    event->message = true;
+    event->origin = EVENT_OF_MESSAGE;
     outbox_number(assembler, event);
     return OK;
 }

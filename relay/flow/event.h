@@ -30,6 +30,13 @@ typedef enum EventState {
     EVENT_PARKED,     /* settled for now: its topic is not there, it waits in its row */
 } EventState;
 
+/* What an event was made of, where that decides what becomes of it. */
+typedef enum EventOrigin {
+    EVENT_OF_DATA,    /* a row of the outbox, or a change */
+    EVENT_OF_MESSAGE, /* from the WAL alone: no row, and anybody may have written it */
+    EVENT_OF_CLOCK,   /* a heartbeat: dropped where it would have to wait, as another follows */
+} EventOrigin;
+
 #define EVENT_NO_TIME INT64_MIN
 #define EVENT_NO_SEQ  INT64_MIN /* a WAL message: there is no row; no row with it is published */
 
@@ -51,11 +58,10 @@ typedef struct Event {
     struct Refusal *refusal; /* it can be no record (flow/refusal.h); NULL: nothing known */
     uint32_t suspect;        /* set of a refused request (flow/isolate.h); 0: none */
     uint8_t state;           /* EventState */
-    bool message;            /* from the WAL alone: no row, and anybody may have written it */
+    uint8_t origin;          /* EventOrigin */
     bool replayed;           /* was sent before and its outcome is unknown */
     bool retimed;            /* the broker refused its time: it gets that of publishing */
     bool overtaken;          /* a later event of its key was written first: counted */
-    bool passing;            /* it says that we are there: dropped where it would have to wait */
     uint16_t attempts;
     Slice row[]; /* by column, as text or bytes: null slice: SQL NULL; SLICE_UNSENT: not known */
 } Event;

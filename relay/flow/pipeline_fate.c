@@ -115,7 +115,7 @@ static bool pipeline_may_park(const Pipeline *p, const Event *event)
 static void pipeline_park(Pipeline *p, Event *event, Topic *topic, const Record *record)
 {
     Hold *hold = topic->hold;
-    if (event->passing) { /* another follows */
+    if (event->origin == EVENT_OF_CLOCK) { /* another follows */
         event->topic = topic;
         pipeline_settle(p, event, EVENT_DROPPED);
         return;
@@ -252,7 +252,7 @@ static void pipeline_poison_message(Pipeline *p, Event *event, const Record *rec
 
 void pipeline_poison(Pipeline *p, Event *event, const Record *record, const Error *err, bool sent)
 {
-    if (event->message && err->class == ERROR_POISON) {
+    if (event->origin == EVENT_OF_MESSAGE && err->class == ERROR_POISON) {
         pipeline_poison_message(p, event, record, err);
     } else if (err->class == ERROR_FATAL) {
         pipeline_fail(p, event, err);
