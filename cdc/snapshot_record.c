@@ -1,7 +1,6 @@
 #include "cdc/snapshot_record.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/memory.h"
 #include "cdc/wire.h"
@@ -16,14 +15,6 @@ struct SnapshotRecord {
     VEC(size_t) writing; /* places of the tables that are being written */
     bool owned;          /* the write that is under way told so */
 };
-
-/* Beside outbox.position. */
-static char *record_table(const SnapshotRecord *record)
-{
-    const char *position = record->with.books->start->position_table;
-    const char *dot = strrchr(position, '.');
-    return x_format("%.*s.captured_table", (int)(dot - position), position);
-}
 
 static bool record_goes_on(const SnapshotRecord *record, const Error *err)
 {
@@ -66,7 +57,7 @@ static void record_run_ask(void *arg)
 {
     SnapshotRecord *record = arg;
     const WalContext *wal = record->with.wal;
-    AUTO_TEXT table = record_table(record);
+    const char *table = record->with.books->start->captured_table;
     AUTO_TEXT name = ident_literal(wal->pipeline->name);
     char lsn[24];
     AUTO_TEXT sql =
@@ -134,7 +125,7 @@ static void record_run_write(void *arg)
     if (record->writing.count == 0) {
         return;
     }
-    AUTO_TEXT table = record_table(record);
+    const char *table = record->with.books->start->captured_table;
     AUTO_TEXT name = ident_literal(wal->pipeline->name);
     char lsn[24];
     AUTO_BUFFER sql = TEXT_EMPTY;

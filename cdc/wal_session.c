@@ -77,6 +77,8 @@ void wal_session_looked(WalSession *session, const PreconditionLook *look)
     Relations *relations = session->relations;
     free(session->start->position_table);
     session->start->position_table = x_strdup(look->position);
+    free(session->start->captured_table);
+    session->start->captured_table = x_strdup(look->captured);
     relations->table_oid = look->table_oid;
     relations->absent = session->wal->table->absent;
     free(relations->schema);

@@ -161,7 +161,9 @@ static void on_slot_created(void *arg, const Error *err)
     log_write(LOG_INFO, wal->pipeline->name, CODE_SLOT_CREATED,
               LOG_FIELDS(log_text("slot", wal->pipeline->wal.slot),
                          log_text("lsn", lsn_format(start, lsn))),
-              "created the replication slot; publishing the rows from before it");
+              wal->pipeline->capture == CAPTURE_TABLES
+                  ? "created the replication slot: every change from here on is captured"
+                  : "created the replication slot; publishing the rows from before it");
     MarkerPosition *position = &slot->with.books->start->given.stored->position;
     *position = (MarkerPosition){.lsn = start};
     slot_save(slot, position, true, on_position_saved);
@@ -445,7 +447,10 @@ static void slot_adopt(WalSlot *slot)
     slot_begin(slot);
     log_write(LOG_INFO, pipeline->name, CODE_SLOT_ADOPTED,
               LOG_FIELDS(log_text("slot", pipeline->wal.slot)),
-              "the slot already existed: publishing the unpublished rows, then its WAL");
+              pipeline->capture == CAPTURE_TABLES
+                  ? "the slot already existed: publishing the snapshot, if one is wanted, then its "
+                    "WAL"
+                  : "the slot already existed: publishing the unpublished rows, then its WAL");
     slot_save(slot, &(MarkerPosition){.lsn = progress_start(slot->with.books->progress)}, true,
               on_position_saved);
 }

@@ -76,11 +76,13 @@ static void on_recorded(void *arg, const Error *err)
     }
     verify_stored(snapshot->books->verify);
     snapshot->stage = STAGE_RECORDED;
-    SnapshotTotal total = snapshot_view_total(&snapshot->tables);
-    log_write(LOG_INFO, snapshot->wal->pipeline->name, CODE_SNAPSHOT_COMPLETE,
-              LOG_FIELDS(log_number("tables", (long long)total.tables),
-                         log_number("rows", (long long)total.rows)),
-              "the snapshot is published");
+    if (snapshot->wal->pipeline->tables.snapshot != SNAPSHOT_MODE_NEVER) {
+        SnapshotTotal total = snapshot_view_total(&snapshot->tables);
+        log_write(LOG_INFO, snapshot->wal->pipeline->name, CODE_SNAPSHOT_COMPLETE,
+                  LOG_FIELDS(log_number("tables", (long long)total.tables),
+                             log_number("rows", (long long)total.rows)),
+                  "the snapshot is published");
+    }
     snapshot_view_end(&snapshot->view);
     wal_tell(snapshot->wal, NEWS_FILLED);
 }

@@ -45,6 +45,7 @@ void start_free(WalStart **start)
     mapped_clear((*start)->mapped);
     free((*start)->mapped);
     free((*start)->position_table);
+    free((*start)->captured_table);
     free((*start)->position_key);
     free(*start);
     *start = NULL;

@@ -15,6 +15,7 @@ typedef struct WalStart {
     History *found;
     bool found_told;
     char *position_table; /* outbox.position as SQL */
+    char *captured_table; /* outbox.captured_table as SQL; of tables alone */
     char *position_key;   /* condition that finds our row in it */
     Mapped *mapped;       /* capture = "tables": which tables there are */
 } WalStart;

@@ -185,17 +185,25 @@ static void mapped_say_mapping(MappedCheck *m, size_t mapping)
     size_t count = 0;
     int64_t rows = 0;
     int64_t bytes = 0;
+    size_t unknown = 0; /* PostgreSQL 14 and later tell */
     for (size_t i = 0; i < m->mapped.tables.count; i++) {
         const MappedTable *table = &m->mapped.tables.items[i];
         if (table->mapping == mapping) {
             count++;
             rows += table->rows > 0 ? table->rows : 0;
+            unknown += table->rows < 0;
             bytes += table->bytes > 0 ? table->bytes : 0;
         }
     }
-    text_printf(&m->check->facts, "mapping        %s: %zu table%s, about %lld rows, %lld KiB\n",
-                m->pipeline->tables.mappings[mapping].table, count, count == 1 ? "" : "s",
-                (long long)rows, (long long)(bytes / 1024));
+    AUTO_TEXT about = unknown > 0 && unknown == count
+                          ? x_strdup("an unknown number of rows before ANALYZE")
+                          : x_format("about %lld rows", (long long)rows);
+    AUTO_TEXT others = unknown > 0 && unknown < count
+                           ? x_format(" (and %zu not yet analyzed)", unknown)
+                           : x_strdup("");
+    text_printf(&m->check->facts, "mapping        %s: %zu table%s, %s%s, %lld KiB\n",
+                m->pipeline->tables.mappings[mapping].table, count, count == 1 ? "" : "s", about,
+                others, (long long)(bytes / 1024));
     size_t shown = 0;
     for (size_t i = 0; i < m->mapped.tables.count; i++) {
         const MappedTable *table = &m->mapped.tables.items[i];

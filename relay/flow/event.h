@@ -26,7 +26,7 @@ typedef enum EventState {
     EVENT_HELD,       /* waits in memory: its topic is not there, and the source cannot park it */
     EVENT_PUBLISHED,  /* settled: acknowledged by the broker */
     EVENT_ASIDE,      /* settled: committed to the dead-letter table */
-    EVENT_DROPPED,    /* settled: dropped by on_unrouted = "drop", counted */
+    EVENT_DROPPED,    /* settled: dropped by on_unrouted = "drop", counted; or a heartbeat */
     EVENT_PARKED,     /* settled for now: its topic is not there, it waits in its row */
 } EventState;
 

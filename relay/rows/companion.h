@@ -15,7 +15,8 @@ typedef enum Companion {
     COMPANION_POSITION,
     COMPANION_PUBLISHER,
     COMPANION_PAUSE,
-    COMPANION_BACKLOG, /* a view */
+    COMPANION_CAPTURED, /* captured_table */
+    COMPANION_BACKLOG,  /* a view */
     COMPANION_COUNT
 } Companion;
 
@@ -35,12 +36,15 @@ typedef enum Companion {
                  "4")
 #define COMPANION_IS_PAUSE(k)                                                                      \
     COMPANION_IS(k, "pause", "'r', 'p'", "'pipeline', 'paused_at', 'paused_by', 'reason'", "4")
+#define COMPANION_IS_CAPTURED(k)                                                                   \
+    COMPANION_IS(k, "captured_table", "'r', 'p'",                                                  \
+                 "'pipeline', 'table_id', 'start_lsn', 'finished_at'", "4")
 #define COMPANION_IS_BACKLOG(k)                                                                    \
     COMPANION_IS(k, "backlog", "'v'", "'aggregate_type', 'pending', 'oldest'", "3")
 #define COMPANION_IS_ANY(k)                                                                        \
     COMPANION_IS_DEAD_LETTER(k)                                                                    \
     " OR " COMPANION_IS_POSITION(k) " OR " COMPANION_IS_PUBLISHER(k) " OR " COMPANION_IS_PAUSE(    \
-        k) " OR " COMPANION_IS_BACKLOG(k)
+        k) " OR " COMPANION_IS_CAPTURED(k) " OR " COMPANION_IS_BACKLOG(k)
 
 /* The table that says which migrations made a schema: a schema with it is ours. */
 #define COMPANION_IS_MIGRATION(k)                                                                  \

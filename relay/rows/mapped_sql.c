@@ -281,7 +281,7 @@ void mapped_add_parts(const PipelineConfig *pipeline, const MappedQuestion *ques
                       " (SELECT b.identity FROM b WHERE NOT b.first) AS second_identity,"
                       " (SELECT b.operations FROM b WHERE NOT b.first) AS second_operations");
     text_add(sql, question->sizes
-                      ? ", CASE WHEN c.relkind = 'p' THEN coalesce(leaf.tuples, 0) ELSE "
+                      ? ", CASE WHEN c.relkind = 'p' THEN coalesce(leaf.tuples, -1) ELSE "
                         "c.reltuples END::" PG "int8 AS rows, CASE WHEN c.relkind = 'p' THEN "
                         "coalesce(leaf.bytes, 0) ELSE " PG "pg_table_size(c.oid) END::" PG
                         "int8 AS bytes"

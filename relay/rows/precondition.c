@@ -168,6 +168,7 @@ static void read_names(const Facts *facts, PreconditionLook *look)
     snprintf(look->dead_letter, sizeof(look->dead_letter), "%s", facts_value(facts, "dead_letter"));
     snprintf(look->position, sizeof(look->position), "%s", facts_value(facts, "position"));
     snprintf(look->publisher, sizeof(look->publisher), "%s", facts_value(facts, "publisher"));
+    snprintf(look->captured, sizeof(look->captured), "%s", facts_value(facts, "captured"));
     snprintf(look->migrations, sizeof(look->migrations), "%s", facts_value(facts, "migrations"));
     snprintf(look->identity, sizeof(look->identity), "%s", facts_value(facts, "identity"));
 }

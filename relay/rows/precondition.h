@@ -49,6 +49,7 @@ typedef struct PreconditionLook {
     char dead_letter[PRECONDITION_NAME_MAX]; /* as SQL; "": there is none */
     char position[PRECONDITION_NAME_MAX];    /* likewise: outbox.position */
     char publisher[PRECONDITION_NAME_MAX];   /* likewise: outbox.publisher, for poll */
+    char captured[PRECONDITION_NAME_MAX];    /* likewise: outbox.captured_table, for tables */
     char migrations[PRECONDITION_NAME_MAX];  /* likewise, if it may be read: outbox.migration */
     /* Of publication and table: differs when one of them was dropped and put back, or changed. */
     char identity[PRECONDITION_IDENTITY_MAX];

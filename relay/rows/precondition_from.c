@@ -3,6 +3,7 @@
  *   relay        the role outbox_relay, if there is one
  *   c            the table (rows/companion.h), or NULL
  *   d p u z      its companions dead_letter, position, publisher, pause
+ *   done         likewise captured_table
  *   tree         the table with its partitions, or with what inherits from it
  *   col          the columns that are needed, one character (or one word) for each
  *   pub          published_at
@@ -13,8 +14,8 @@
  *   stranger     who has the publisher's lock, or waits for it, and is no relay
  *   mapped       the mapped tables
  *
- * Of these col, pub and sq are of the outbox alone, b and entry of the log alone, mapped of tables
- * alone.
+ * Of these col, pub and sq are of the outbox alone, b and entry of the log alone, mapped and done
+ * of tables alone.
  *
  * Planning is most of what a look costs: of a session's first some 80 %, and there are two of those
  * whenever a relay starts. So a schema's name is written by regnamespace instead of a join, and
@@ -313,6 +314,7 @@ void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *ta
     }
     add_tree(pipeline, server_version, sql);
     if (pipeline->capture == CAPTURE_TABLES) {
+        companion_add(COMPANION_CAPTURED, "done", sql);
         precondition_add_mapped(pipeline, server_version, sql);
     } else {
         add_columns(pipeline, sql);

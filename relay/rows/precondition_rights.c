@@ -173,6 +173,29 @@ static bool position_is_closed(const Facts *facts, Saying *say)
     return facts_deny(facts, "positions");
 }
 
+static bool needs_captured(const Facts *facts)
+{
+    return facts->pipeline->tables.snapshot != SNAPSHOT_MODE_NEVER &&
+           PQfnumber(facts->result, "captured") >= 0;
+}
+
+static bool captured_has_no_table(const Facts *facts, Saying *say)
+{
+    text_add(&say->message, "table outbox.captured_table does not exist, which the first snapshot "
+                            "needs");
+    text_add(&say->remedy, "outboxd migrate");
+    return needs_captured(facts) && *facts_value(facts, "captured") == '\0';
+}
+
+static bool captured_is_closed(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message, "role %s may not read and write %s, which the first snapshot needs",
+                facts->role, facts_value(facts, "captured"));
+    remedy_add_grant(facts, "relay_captures", "SELECT, INSERT, UPDATE",
+                     facts_value(facts, "captured"), true, &say->remedy);
+    return needs_captured(facts) && facts_deny(facts, "captures");
+}
+
 static bool publisher_is_closed(const Facts *facts, Saying *say)
 {
     text_printf(
@@ -279,6 +302,12 @@ const Precondition PRECONDITIONS_RIGHTS[] = {
      THREE_RIGHTS(TABLE_RIGHT, "p") " AS positions, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
                                                                    "p") " AS relay_positions",
      position_is_closed},
+    {CODE_NO_POSITION_TABLE, FOR_TABLES | BY_START | BY_CHECK, false, "done.sql AS captured",
+     captured_has_no_table},
+    {CODE_RIGHT_POSITION, FOR_TABLES | BY_START | BY_CHECK, false,
+     THREE_RIGHTS(TABLE_RIGHT, "done") " AS captures, " THREE_RIGHTS(RELAY_TABLE_RIGHT,
+                                                                     "done") " AS relay_captures",
+     captured_is_closed},
     {CODE_RIGHT_PUBLISHER, FOR_POLL | BY_ALL, false,
      FOUR_RIGHTS(TABLE_RIGHT, "u") " AS claims, " FOUR_RIGHTS(RELAY_TABLE_RIGHT,
                                                               "u") " AS relay_claims",

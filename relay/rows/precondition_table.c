@@ -110,7 +110,8 @@ static bool own_rows_are_hidden(const Facts *facts, Saying *say)
     const char *tables = facts_value(facts, "own_hidden_in");
     text_printf(&say->message,
                 "row-level security hides rows of %s from role %s, or may do so when a policy "
-                "changes: the relay would not find its position, or a pause",
+                "changes: the relay would not find its position, its finished "
+                "tables, or a pause",
                 tables, facts->role);
     if (!facts_say(facts, "forced")) { /* else the role is the owner */
         text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
@@ -185,8 +186,8 @@ const Precondition PRECONDITIONS_TABLE[] = {
      table_has_foreign_parts},
     {CODE_ROW_SECURITY, FOR_BOTH | BY_ALL, false,
      HIDDEN(HIDES("c") ", " HIDES("p") ", " HIDES("u") ", " HIDES("z"), ""), rows_are_hidden},
-    {CODE_ROW_SECURITY, FOR_TABLES | BY_ALL, false, HIDDEN(HIDES("p") ", " HIDES("z"), "own_"),
-     own_rows_are_hidden},
+    {CODE_ROW_SECURITY, FOR_TABLES | BY_ALL, false,
+     HIDDEN(HIDES("p") ", " HIDES("z") ", " HIDES("done"), "own_"), own_rows_are_hidden},
     {CODE_TABLE_RULE, FOR_BOTH | BY_ALL | REPEATS, false, RULES, rules_take_marks},
 };
 const size_t PRECONDITIONS_TABLE_COUNT = sizeof(PRECONDITIONS_TABLE) / sizeof(Precondition);

@@ -258,6 +258,34 @@ def test_a_snapshot_needs_rights_and_the_stream_none(check, database, server):
         server.execute(f"ALTER ROLE {RELAY} NOBYPASSRLS")
 
 
+def test_what_remembers_the_snapshot_must_be_there_and_open(check, database, server):
+    database.execute(f"CREATE TABLE shop.orders (id int PRIMARY KEY); CREATE PUBLICATION {PUBLICATION} FOR TABLE shop.orders", user=SUPERUSER)
+    database.execute(f"GRANT SELECT ON shop.orders TO {RELAY}", user=SUPERUSER)
+    check("shop.*")
+    database.execute("REVOKE ALL ON outbox.captured_table FROM outbox_relay", user=SUPERUSER)
+    check("shop.*", snapshot="never")
+    remedy = check("shop.*", expect=2).remedy(f"role {RELAY} may not read and write outbox.captured_table, which the first snapshot needs")
+    assert remedy == "GRANT SELECT, INSERT, UPDATE ON outbox.captured_table TO outbox_relay;"
+    run(database, remedy)
+    check("shop.*")
+    database.execute("ALTER TABLE outbox.captured_table ENABLE ROW LEVEL SECURITY", user=SUPERUSER)
+    remedy = check("shop.*", expect=2).remedy(f"row-level security hides rows of outbox.captured_table from role {RELAY}")
+    assert remedy == f"ALTER ROLE {RELAY} BYPASSRLS; or ALTER TABLE outbox.captured_table DISABLE ROW LEVEL SECURITY;"
+    run(database, remedy.split(" or ")[1])
+    check("shop.*")
+    server.execute("CREATE ROLE passer_by")
+    try:
+        owner = database.scalar("SELECT tableowner FROM pg_tables WHERE tablename = 'captured_table'")
+        database.execute("ALTER TABLE outbox.captured_table OWNER TO passer_by", user=SUPERUSER)
+        checked = check("shop.*", expect=2)
+        assert checked.remedy("table outbox.captured_table does not exist, which the first snapshot needs") == "outboxd migrate"
+        assert "outbox.captured_table looks like a table or view of outboxd, but outboxd does not use it" in checked.text
+        database.execute(f"ALTER TABLE outbox.captured_table OWNER TO {owner}", user=SUPERUSER)
+    finally:
+        server.execute("DROP ROLE passer_by")
+    check("shop.*")
+
+
 @pytest.mark.parametrize("major", sorted(POSTGRES_VERSIONS))
 def test_every_version_says_the_same(work_directory, tmp_path, major):
     with made_server(os.path.join(work_directory, f"postgresql-mapped-{major}"), major=major) as server:

@@ -130,6 +130,30 @@ def test_a_kill_in_the_snapshot_costs_the_tables_alone_that_were_not_done(tables
         assert done == {"a", "b"}
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_connection_lost_while_rows_are_in_flight_records_no_table_before_its_rows(tables, kafka, workers):
+    """What was in flight then comes back while the tables are read anew: it must not count for these."""
+    names = ("a", "b", "c")
+    for name in names:
+        tables.create(name, ITEM)
+        tables.database.execute(f"INSERT INTO {name} SELECT i, 'old', repeat('x', 100) FROM generate_series(1, 2000) i")
+    tables.publish()
+    relay = tables.relay(snapshot_workers=workers, in_flight_events=400, batch_events=50)
+    with kafka.away():
+        relay.start(wait_ready=False)
+        eventually(lambda: relay.metric("inflight_events") > 0, 30, relay.log_tail)
+        assert tables.database.terminate_backends() >= 1
+        eventually(lambda: relay.log_lines("POSTGRES_"), 20, relay.log_tail)
+    done = eventually(lambda: tables.database.execute("SELECT table_name, rows FROM outbox.captured_table"), 30, relay.log_tail)
+    relay.kill()
+    assert done
+    for name, count in done:
+        assert count == 2000 == len(tables.state(name))
+    relay.start().wait_log("STREAM_STARTED", 30)
+    for name in names:
+        tables.wait_state(name)
+
+
 @pytest.mark.parametrize("statement, changed", [
     ("TRUNCATE b", True), ("VACUUM FULL b", True), ("ALTER TABLE b ALTER id TYPE bigint", True), ("ALTER TABLE b DROP COLUMN note", True),
     ("ALTER TABLE b ADD COLUMN size int DEFAULT 3", True), ("VACUUM b", False)])
