@@ -116,10 +116,10 @@ bool publisher_rows_begin(PublisherRows *rows)
     const WalContext *wal = rows->wal;
     old_tables_clear(&rows->found);
     publisher_forget_table(rows);
-    if (*claim_look(wal->claim)->publisher == '\0' || claim_is_shared(wal->claim)) {
+    if (*claim_look(wal->claim)->memory == '\0' || claim_is_shared(wal->claim)) {
         return false;
     }
-    rows->table = x_strdup(claim_look(wal->claim)->publisher);
+    rows->table = x_strdup(claim_look(wal->claim)->memory);
     AUTO_TEXT table = ident_literal(rows->table);
     AUTO_TEXT sql = x_format("SELECT pg_catalog.has_table_privilege(%1$s, 'SELECT') AND"
                              " pg_catalog.has_table_privilege(%1$s, 'INSERT') AND"

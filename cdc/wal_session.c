@@ -78,7 +78,7 @@ void wal_session_looked(WalSession *session, const PreconditionLook *look)
     free(session->start->position_table);
     session->start->position_table = x_strdup(look->position);
     free(session->start->captured_table);
-    session->start->captured_table = x_strdup(look->captured);
+    session->start->captured_table = x_strdup(look->memory);
     relations->table_oid = look->table_oid;
     relations->absent = session->wal->table->absent;
     free(relations->schema);

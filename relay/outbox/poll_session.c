@@ -196,7 +196,7 @@ static void session_looked(void *arg, const PreconditionLook *look)
 {
     Poll *poll = arg;
     free(poll->session->publisher_table);
-    poll->session->publisher_table = *look->publisher != '\0' ? x_strdup(look->publisher) : NULL;
+    poll->session->publisher_table = *look->memory != '\0' ? x_strdup(look->memory) : NULL;
 }
 
 /* The lease, while nothing is fetched. Nothing may be read for long when there is no room: the

@@ -167,8 +167,9 @@ static void read_names(const Facts *facts, PreconditionLook *look)
     snprintf(look->name, sizeof(look->name), "%s", facts_value(facts, "table_name"));
     snprintf(look->dead_letter, sizeof(look->dead_letter), "%s", facts_value(facts, "dead_letter"));
     snprintf(look->position, sizeof(look->position), "%s", facts_value(facts, "position"));
-    snprintf(look->publisher, sizeof(look->publisher), "%s", facts_value(facts, "publisher"));
-    snprintf(look->captured, sizeof(look->captured), "%s", facts_value(facts, "captured"));
+    bool tables = facts->pipeline->capture == CAPTURE_TABLES;
+    snprintf(look->memory, sizeof(look->memory), "%s",
+             facts_value(facts, tables ? "captured" : "publisher"));
     snprintf(look->migrations, sizeof(look->migrations), "%s", facts_value(facts, "migrations"));
     snprintf(look->identity, sizeof(look->identity), "%s", facts_value(facts, "identity"));
 }

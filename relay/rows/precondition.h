@@ -48,9 +48,9 @@ typedef struct PreconditionLook {
     char name[64];                           /* likewise */
     char dead_letter[PRECONDITION_NAME_MAX]; /* as SQL; "": there is none */
     char position[PRECONDITION_NAME_MAX];    /* likewise: outbox.position */
-    char publisher[PRECONDITION_NAME_MAX];   /* likewise: outbox.publisher, for poll */
-    char captured[PRECONDITION_NAME_MAX];    /* likewise: outbox.captured_table, for tables */
-    char migrations[PRECONDITION_NAME_MAX];  /* likewise, if it may be read: outbox.migration */
+    /* Likewise: of an outbox outbox.publisher, of tables outbox.captured_table. */
+    char memory[PRECONDITION_NAME_MAX];
+    char migrations[PRECONDITION_NAME_MAX]; /* likewise, if it may be read: outbox.migration */
     /* Of publication and table: differs when one of them was dropped and put back, or changed. */
     char identity[PRECONDITION_IDENTITY_MAX];
     PreconditionFault *faults; /* in the order of the list: the first is the first to mend */
