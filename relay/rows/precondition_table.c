@@ -90,34 +90,34 @@ static bool table_has_foreign_parts(const Facts *facts, Saying *say)
 
 /* Not even a policy that shows everything helps: with row_security = off, without which a row could
  * be hidden unseen between two looks, PostgreSQL refuses the query whatever the policies say. */
-static bool rows_are_hidden(const Facts *facts, Saying *say)
+static bool are_hidden(const Facts *facts, const char *prefix, const char *what_follows,
+                       Saying *say)
 {
-    const char *tables = facts_value(facts, "hidden_in");
+    AUTO_TEXT hidden_in = x_format("%shidden_in", prefix);
+    AUTO_TEXT unhide = x_format("%sunhide", prefix);
+    const char *tables = facts_value(facts, hidden_in);
     text_printf(&say->message,
                 "row-level security hides rows of %s from role %s, or may do so when a policy "
-                "changes: these rows would never be published, or never be marked",
-                tables, facts->role);
+                "changes: %s",
+                tables, facts->role, what_follows);
     if (!facts_say(facts, "forced")) { /* else the role is the owner */
         text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
     }
-    text_add(&say->remedy, facts_value(facts, "unhide"));
+    text_add(&say->remedy, facts_value(facts, unhide));
     return *tables != '\0';
+}
+
+static bool rows_are_hidden(const Facts *facts, Saying *say)
+{
+    return are_hidden(facts, "", "these rows would never be published, or never be marked", say);
 }
 
 /* A position that is hidden is one that is not there, and a pause that is hidden has no effect. */
 static bool own_rows_are_hidden(const Facts *facts, Saying *say)
 {
-    const char *tables = facts_value(facts, "own_hidden_in");
-    text_printf(&say->message,
-                "row-level security hides rows of %s from role %s, or may do so when a policy "
-                "changes: the relay would not find its position, its finished "
-                "tables, or a pause",
-                tables, facts->role);
-    if (!facts_say(facts, "forced")) { /* else the role is the owner */
-        text_printf(&say->remedy, "ALTER ROLE %s BYPASSRLS; or ", facts->role);
-    }
-    text_add(&say->remedy, facts_value(facts, "own_unhide"));
-    return *tables != '\0';
+    return are_hidden(facts, "own_",
+                      "the relay would not find its position, its finished tables, or a pause",
+                      say);
 }
 
 /* Rules: what is done instead of our statements, or besides. */
