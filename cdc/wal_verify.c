@@ -147,6 +147,8 @@ void verify_take(Verify *verify, uint64_t wal_end, const char *identity)
             error_set_as(&err, ERROR_RETRY, EXIT_POSTGRES, CODE_PUBLICATION_CHANGED,
                          "the publications, or which tables they publish, were changed: comparing "
                          "them with what was captured before anything is read");
+            error_hint(&err, "If no change is missing, the relay logs PUBLICATION_PROVEN and "
+                             "continues. Otherwise it stops and names the tables.");
             claim_lose(wal->claim, &err);
             return;
         }
@@ -198,9 +200,14 @@ void verify_adopt(Verify *verify)
 static void on_identity_stored(void *arg, const Error *err)
 {
     const Verify *verify = arg;
-    if (wal_goes_on(verify->wal, err)) {
-        wal_tell(verify->wal, NEWS_SETTLED);
+    if (!wal_goes_on(verify->wal, err)) {
+        return;
     }
+    if (verify->wal->pipeline->capture == CAPTURE_TABLES) { /* next time it is compared with this */
+        log_write(LOG_INFO, verify->wal->pipeline->name, CODE_PUBLICATION_PROVEN, LOG_NO_FIELDS,
+                  "no change was missed while the publications were changed: continuing");
+    }
+    wal_tell(verify->wal, NEWS_SETTLED);
 }
 
 static void verify_store_identity(Verify *verify)

@@ -51,7 +51,8 @@ static bool read_publication(char *word, const MappedPublication *now, bool *ret
     return true;
 }
 
-/* What the entries of before sent, and what of it an entry sent all the time. */
+/* What the entries of before sent, and what of it an entry sent all the time. While a table has no
+ * usable identity, nobody captures its updates and deletes, which is said of it. */
 static bool read_entries(char *word, const Before *before, const MappedTable *now,
                          unsigned *ret_lost)
 {
@@ -68,7 +69,8 @@ static bool read_entries(char *word, const Before *before, const MappedTable *no
         sent |= operations;
         kept |= same ? operations : 0;
     }
-    *ret_lost = sent & ~kept;
+    unsigned wanted = now->usable ? ~0U : ~(unsigned)(OPERATION_UPDATE | OPERATION_DELETE);
+    *ret_lost = sent & ~kept & wanted;
     return true;
 }
 

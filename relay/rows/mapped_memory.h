@@ -5,7 +5,8 @@
  * publication and put back has another entry, and what was changed between is missing in the
  * stream: a gap of this table, for the operations that no other entry covered all the time. A table
  * that is only added has no gap, and neither has one that was dropped or that no mapping means any
- * more: its changes were asked for by nobody.
+ * more: its changes were asked for by nobody. One that has lost its replica identity has none of
+ * updates and deletes.
  *
  * The text: "1", the two publications (identity and operations), and each table with its entries,
  * some 25 bytes for a table. It says the same for the same state. */

@@ -63,12 +63,17 @@ static void add_to_first(const Facts *facts, const Some *some, Text *sql)
     text_add_char(sql, ';');
 }
 
-/* Into the second publication before it is out of the first, so that no insert is missed. */
+/* Into the second publication before it is out of the first, so that no insert is missed. Which of
+ * the two came first is nowhere in the catalog: only a relay that has noted the state between knows
+ * (mapped_memory.h). */
 static void add_move(const Facts *facts, const Some *some, Text *sql)
 {
     AUTO_TEXT first = first_sql(facts);
     add_to_second(facts, some, sql);
-    text_printf(sql, " ALTER PUBLICATION %s DROP TABLE ", first);
+    text_printf(sql,
+                " then, when the running relay has logged PUBLICATION_PROVEN: ALTER PUBLICATION %s "
+                "DROP TABLE ",
+                first);
     some_add_sql(some, "", sql);
     text_add_char(sql, ';');
 }

@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import psycopg2
 import pytest
 
 from support.common import eventually
@@ -356,6 +357,65 @@ def test_a_table_that_gets_an_identity_is_moved_as_the_log_says(tables):
     tables.database.execute("UPDATE diary SET note = 'c' WHERE at = 2")
     assert [(change["op"], change["after"]["at"]) for change in tables.records("diary", 3)] == [("c", 1), ("c", 2), ("u", 2)]
     relay.wait_ready()
+
+
+@pytest.fixture
+def diary(tables):
+    """A relay, and a table that has just lost its primary key: what the log tells to run (identity; into the second publication; out of the first)."""
+    tables.create("item", ITEM)
+    tables.create("diary", "at int PRIMARY KEY, note text")
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    tables.database.execute("INSERT INTO diary VALUES (1, 'a')")
+    tables.records("diary", 1)
+    assert not relay.log_lines("code=PUBLICATION_PROVEN")
+    tables.database.execute("ALTER TABLE diary DROP CONSTRAINT diary_pkey")
+    line = relay.wait_log("code=PUBLICATION_IDENTITY.*diary")[0]
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState):
+        tables.database.execute("UPDATE diary SET note = 'x'")
+    said = line.split("or run: ")[1].replace('\\"', '"').rstrip('"')
+    full, move = said.split(" or capture only inserts: ")
+    into, out_of = move.split(" then, when the running relay has logged PUBLICATION_PROVEN: ")
+    return relay, full, into, out_of
+
+
+def of_diary(tables, count):
+    return [(change["op"], change["after"]["at"]) for change in tables.records("diary", count)]
+
+
+def test_a_table_that_loses_its_identity_gets_the_full_one(tables, diary):
+    relay, full, _, _ = diary
+    tables.database.execute(full)
+    tables.database.execute("UPDATE diary SET note = 'b'; INSERT INTO diary VALUES (2, 'c')")
+    assert of_diary(tables, 3) == [("c", 1), ("u", 1), ("c", 2)]
+    relay.wait_ready()
+
+
+def test_a_table_that_loses_its_identity_is_captured_by_its_inserts(tables, diary):
+    """As the log says, with a row at each step: none is missed, and the application is free at the end."""
+    relay, _, into, out_of = diary
+    for n, statement in ((2, into), (3, out_of)):
+        tables.database.execute(statement)
+        tables.database.execute(f"INSERT INTO diary VALUES ({n}, 'b')")
+        eventually(lambda: len(relay.log_lines("code=PUBLICATION_PROVEN")) == n - 1, 20, relay.log_tail)
+    tables.database.execute("UPDATE diary SET note = 'c'; INSERT INTO diary VALUES (4, 'd'); INSERT INTO item VALUES (1, 'i', 'n')")
+    assert of_diary(tables, 4) == [("c", 1), ("c", 2), ("c", 3), ("c", 4)]
+    assert len(tables.records("item", 1)) == 1
+    relay.stop()
+    relay.start()
+    tables.database.execute("INSERT INTO diary VALUES (5, 'e')")
+    assert of_diary(tables, 5)[4:] == [("c", 5)]
+
+
+def test_a_table_that_is_moved_while_nobody_looks_is_a_gap(tables, diary):
+    """Whether it was out of both for a moment, nothing shows."""
+    relay, _, into, out_of = diary
+    relay.stop()
+    tables.database.execute(into)
+    tables.database.execute(out_of)
+    relay.start(wait_ready=False)
+    assert relay.wait_exit(30) == 4
+    assert "diary" in relay.log_lines("error.*PUBLICATION_CHANGED")[0]
 
 
 def test_ddl_inside_a_transaction_and_names_that_change_places(item):

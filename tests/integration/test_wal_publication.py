@@ -93,7 +93,7 @@ def test_table_taken_out_and_put_back_in_one_transaction_goes_on(soon, wal, data
     begun(one, trial, kafka, topic, wal)
     database.execute(f"BEGIN; {OUT}; {IN}; COMMIT")
     trial.emit(20)
-    eventually(lambda: one.log_lines("PUBLICATION_PROVEN"), 30, lambda: "it is proven that nothing is missing\n" + one.log_tail())
+    eventually(lambda: one.log_lines("code=PUBLICATION_PROVEN"), 30, lambda: "it is proven that nothing is missing\n" + one.log_tail())
     identity = wal.position()["publication"]
     trial.emit(20)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, "all published")
