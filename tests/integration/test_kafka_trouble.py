@@ -8,6 +8,7 @@ import pytest
 from support.common import eventually, stays_true
 from support.consume import read_topics, wait_for_records
 from support.kafka import SASL_USERS
+from support.relay import NO_QUARANTINE
 
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 
@@ -63,7 +64,7 @@ def test_unknown_topic_of_one_event_does_not_lose_events_of_others(relay, kafka,
 def test_broker_that_is_down_is_waited_for_with_flat_memory_and_no_duplicates(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order", partitions=2)
     emit(database, "first")
-    one = relay({"in_flight_events": 500, "batch_events": 200}).start()
+    one = relay({"in_flight_events": 500, "batch_events": 200}, env=NO_QUARANTINE).start()
     one.wait_published(1)
     kafka.kill()
     try:

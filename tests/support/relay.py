@@ -23,6 +23,8 @@ _SANITIZERS = {
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66",
     "LSAN_OPTIONS": "print_suppressions=0",
 }
+# Nothing freed is kept back, so that the size of a process says what it holds also with sanitizers.
+NO_QUARANTINE = {"ASAN_OPTIONS": _SANITIZERS["ASAN_OPTIONS"] + ":quarantine_size_mb=0:thread_local_quarantine_size_kb=0"}
 _FINDING = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 
 
