@@ -201,14 +201,17 @@ class KafkaServer:
                 self.admin().create_topics([new], request_timeout=10)[topic].result(15)
             except KafkaException as error:
                 code = error.args[0].code()
+                if code == KafkaError.TOPIC_ALREADY_EXISTS:
+                    return True
                 # INVALID_REPLICATION_FACTOR: the broker is fenced, because its signs of life came late.
-                if code not in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS,
+                if code not in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._DESTROY_BROKER, KafkaError.REQUEST_TIMED_OUT,
                                 KafkaError.INVALID_REPLICATION_FACTOR):
                     raise
-                return code == KafkaError.TOPIC_ALREADY_EXISTS
+                self._admin = None   # after _DESTROY_BROKER every later request of the client timed out, for minutes
+                return False
             return True
 
-        eventually(made, 60, f"topic {topic} is made")
+        eventually(made, 60, lambda: f"topic {topic} is made\n" + tail(self.log_path))
 
         def led():
             found = self.admin().list_topics(topic, timeout=5).topics[topic]
