@@ -90,7 +90,7 @@ Status wal_parts_new(const SourceOptions *options, const WalOwner *owner, WalPar
     WalBooks *b = parts->books = wal_books_new(wal);
     WalWork *w = parts->work = x_calloc(1, sizeof(*w));
     w->waiting = waiting_new(wal, b->acks, b->progress, b->rows, b->row, b->tables);
-    w->handover = handover_new(wal, b->progress, w->waiting, b->assembler);
+    w->handover = handover_new(wal, b->progress, w->waiting, b->assembler, b->reselect);
     if (stream_new(&(StreamParts){.wal = wal,
                                   .log = b->log,
                                   .gap = b->gap,

@@ -32,6 +32,7 @@ static const struct {
     {"snapshot_end", FAILS, "tables: all of the snapshot is published, which is not stored yet"},
     {"streaming", FAILS, "wal: START_REPLICATION accepted, nothing read yet"},
     {"in_transaction", FAILS, "wal: in front of a message of a transaction that has begun"},
+    {"keyed_rows", FAILS, "tables: rows of changes were read again, nothing produced"},
     {"producing", PASSED, "in the middle of a batch"},
     {"enqueued", FAILS, "the batch is in librdkafka's queue (error: sending pauses here)"},
     {"delivered", PASSED, "broker acknowledged, report not yet handled"},

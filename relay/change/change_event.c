@@ -360,6 +360,7 @@ Status change_event_row(ChangeEvents *events, const ChangeTable *table, const Ch
     Making making = {
         .events = events, .table = table, .place = row->place, .arena = arena, .err = err};
     events->out->asked = row->asked;
+    events->out->awaited = row->awaited;
     set_headers(&making);
     Slice old_key = SLICE_NULL;
     Slice key = SLICE_NULL;

@@ -65,8 +65,9 @@ typedef struct ChangeRow {
     const Slice *old_row; /* NULL: not sent */
     const Slice *new_row; /* NULL: none */
     const ChangePlace *place;
-    bool asked; /* the catalog was asked for this row: a label of an enum that it does not have is
-                   written all the same */
+    bool asked;   /* the catalog was asked for this row: a label of an enum that it does not have is
+                     written all the same */
+    bool awaited; /* values that were not sent are read later: the row is not refused for them */
 } ChangeRow;
 
 /* The records of one change. */
