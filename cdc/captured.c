@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "cdc/captured_answers.h"
+#include "rows/mapped.h"
 
 struct Captured {
     const PipelineConfig *pipeline;
@@ -82,6 +83,14 @@ void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelati
     captured_answers_add_questions(pipeline, kept, server_version, sql);
 }
 
+void captured_add_table_questions(const PipelineConfig *pipeline, uint32_t oid, int server_version,
+                                  Text *sql)
+{
+    mapped_add_query(pipeline, &(MappedQuestion){.only = oid}, server_version, sql);
+    text_add(sql, "; ");
+    captured_answers_add_catalog_questions(oid, sql);
+}
+
 bool captured_read(Captured *captured, const PGresult *result, Error *err)
 {
     return captured_answers_read(captured->answers, result, err);
@@ -156,6 +165,11 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
     return captured_set(captured,
                         captured_answers_mapping(captured->answers, captured->pipeline, oid),
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
+}
+
+const MappingConfig *captured_mapping(const Captured *captured, uint32_t oid)
+{
+    return captured_answers_mapping(captured->answers, captured->pipeline, oid);
 }
 
 const TableCounts *captured_counts(const Captured *captured)

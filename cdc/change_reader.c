@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "base/uuid.h"
 #include "cdc/change_made.h"
-#include "cdc/read_transaction.h"
 
 struct ChangeReader {
     const PipelineConfig *pipeline;
@@ -126,7 +125,7 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     Arena *kept = wanted ? &assembler_batch(assembler)->arena : &reader->scratch;
     row->awaited = reader->reselect != NULL && reselect_wants(table, row);
     Arena *arena = row->awaited ? &reader->scratch : kept;
-    const ChangeShown shown = {.kind = change_made_kind(row->op), .table = table->name};
+    ChangeShown shown = {.kind = change_made_kind(row->op), .table = table->name};
     row->place = read_transaction_next(reader->transaction, table->name.data, kept);
     row->asked = reader->asked;
     Status made = change_event_row(reader->events, table->table, row, arena, &records, &why);
@@ -142,6 +141,8 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
         if (!row->awaited &&
             assembler_next(assembler, first + i)) { /* a position may stand between them */
             Event *event = reader_add(reader, assembler);
+            shown.row = change_made_row(reader->pipeline, table->table, row, i, records.count,
+                                        &event->batch->arena);
             records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
             change_made_fill(reader->pipeline, event, &records.items[i], &shown);
         }
@@ -149,7 +150,10 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     if (made == OK && row->awaited && wanted) {
         reader_put_off(reader, assembler, table, row, records.count);
     } else if (made != OK && assembler_next(assembler, first)) {
-        change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
+        Event *event = reader_add(reader, assembler);
+        shown.row =
+            change_made_row(reader->pipeline, table->table, row, 0, 1, &event->batch->arena);
+        change_made_refuse(event, table->topic, &shown, &why);
     }
     change_transaction_count(&reader->transaction->counts, table->name.data, counted);
     if (wanted && !(made == OK && row->awaited)) {
@@ -426,6 +430,11 @@ void change_reader_begin(ChangeReader *reader, const char *database)
                                                .database = database,
                                                .run = reader->run});
     }
+}
+
+const ReadTransaction *change_reader_transaction(const ChangeReader *reader)
+{
+    return reader->transaction;
 }
 
 ChangeEvents *change_reader_events(ChangeReader *reader)

@@ -58,7 +58,7 @@ static bool is_of_rows(const Error *err)
     return (sqlstate_is_of_data(err) || sqlstate_is(err, "42")) && !sqlstate_is(err, "42501");
 }
 
-static void rows_lose(const KeyedRows *rows, const Error *err)
+static void rows_lose(KeyedRows *rows, const Error *err)
 {
     const char *table = rows_table(rows)->table->name;
     AUTO_ERROR copy = error_of(err);
@@ -69,7 +69,17 @@ static void rows_lose(const KeyedRows *rows, const Error *err)
                    "role; with row-level security, also BYPASSRLS.",
                    table);
     }
-    claim_lose(rows->with.wal->claim, &copy);
+    keyed_rows_close(rows);
+    rows->with.lost(rows->with.arg, &copy);
+}
+
+/* False: it is lost. */
+static bool rows_go_on(KeyedRows *rows, const Error *err)
+{
+    if (err != NULL) {
+        rows_lose(rows, err);
+    }
+    return err == NULL;
 }
 
 /* Reading. */
@@ -179,7 +189,7 @@ static void on_description(void *arg, const PGresult *result)
 static void on_described(void *arg, const Error *err)
 {
     KeyedRows *rows = arg;
-    if (!wal_goes_on(rows->with.wal, err)) {
+    if (!rows_go_on(rows, err)) {
         return;
     }
     if (!rows->unseen) {
@@ -215,7 +225,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static void on_session(void *arg, const Error *err)
 {
     KeyedRows *rows = arg;
-    if (wal_goes_on(rows->with.wal, err)) {
+    if (rows_go_on(rows, err)) {
         rows_describe(rows);
     }
 }
@@ -224,11 +234,12 @@ static void on_opened(void *arg, const Error *err)
 {
     KeyedRows *rows = arg;
     const WalContext *wal = rows->with.wal;
-    if (!wal_goes_on(wal, err)) {
+    if (!rows_go_on(rows, err)) {
         return;
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->config, wal->pipeline, false, pg_conn_raw(rows->conn), &sql);
+    text_add(&sql, rows->with.settings);
     pg_conn_send(rows->conn, &(PgQuery){.step = "session of rows by key",
                                         .sql = text_string(&sql),
                                         .arg = rows,
@@ -263,9 +274,11 @@ KeyedRows *keyed_rows_new(const KeyedRowsParts *parts)
     rows->with = *parts;
     rows->timer = event_new(wal->options->base, -1, 0, on_timer, rows);
     rows->conn = claim_new_conn(
-        wal->claim, &(PgConnOptions){.tcp_user_timeout_ms = wal->pipeline->claim.lease_ms,
-                                     .arg = rows,
-                                     .opened = on_opened});
+        wal->claim,
+        &(PgConnOptions){.silence_timeout_ms = wal->config->database.statement_timeout_ms,
+                         .tcp_user_timeout_ms = wal->pipeline->claim.lease_ms,
+                         .arg = rows,
+                         .opened = on_opened});
     return rows;
 }
 

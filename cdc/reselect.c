@@ -261,6 +261,11 @@ static void on_unread(void *arg, size_t table, const Error *err)
               error_message(err));
 }
 
+static void on_lost(void *arg, const Error *err)
+{
+    claim_lose(((const Reselect *)arg)->wal->claim, err);
+}
+
 /* Takes over what was read, and names it; the null slice: nothing was. */
 static Slice reselect_take_over(const Lacking *change, const ChangeTable *table, Arena *arena)
 {
@@ -301,7 +306,8 @@ static void reselect_make(Reselect *reselect, Lacking *change)
         reselect_add_header(&change->place, names, &batch->arena);
     }
     change->place.now_ns = clock_wall_us() * 1000;
-    const ChangeShown shown = {.kind = change_made_kind('u'), .table = change->name};
+    const PipelineConfig *pipeline = reselect->wal->pipeline;
+    ChangeShown shown = {.kind = change_made_kind('u'), .table = change->name};
     ChangeRow row = {.op = 'u',
                      .old_row = change->old_row,
                      .new_row = change->row,
@@ -325,10 +331,11 @@ static void reselect_make(Reselect *reselect, Lacking *change)
         bytes += record->key.length + record->value.length;
         record->topic = change->topic;
         record->header_count -= !last && !slice_is_null(names);
+        shown.row = change_made_row(pipeline, table, &row, i, records.count, &batch->arena);
         if (change->events[i] != NULL && last && !made) {
             change_made_refuse(change->events[i], change->topic, &shown, &why);
         } else if (change->events[i] != NULL) {
-            change_made_fill(reselect->wal->pipeline, change->events[i], record, &shown);
+            change_made_fill(pipeline, change->events[i], record, &shown);
         }
     }
     table_count_add(change->count, bytes, change->place.committed_at_us);
@@ -381,8 +388,13 @@ Reselect *reselect_new(const WalContext *wal)
     reselect->wal = wal;
     reselect->question = x_calloc(1, sizeof(*reselect->question));
     reselect->row_bytes = ROW_BYTES;
-    reselect->rows = keyed_rows_new(&(KeyedRowsParts){
-        .wal = wal, .arg = reselect, .row = on_row, .unread = on_unread, .done = on_done});
+    reselect->rows = keyed_rows_new(&(KeyedRowsParts){.wal = wal,
+                                                      .settings = "",
+                                                      .arg = reselect,
+                                                      .row = on_row,
+                                                      .unread = on_unread,
+                                                      .lost = on_lost,
+                                                      .done = on_done});
     return reselect;
 }
 

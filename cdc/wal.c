@@ -20,6 +20,9 @@ static void wal_leave(const WalWork *work)
 {
     stream_stop(work->stream);
     handover_close(work->handover);
+    if (work->requeue != NULL) {
+        requeue_close(work->requeue);
+    }
     walsender_close(work->walsender);
     filling_close(work->fill);
 }
@@ -120,11 +123,21 @@ static void wal_start(Source *source, int64_t delay_ms)
     claim_start(wal->claim, delay_ms);
 }
 
+/* It is told before it is freed. */
+static void wal_came_back(const WalWork *work, const Batch *batch)
+{
+    filling_came_back(work->fill, batch);
+    if (work->requeue != NULL) {
+        requeue_came_back(work->requeue, batch);
+    }
+}
+
 /* Batches that were read and never went out come back after those that did. */
 static void wal_take_back(const WalParts *parts)
 {
     for (Batch *batch; (batch = handover_take_back(parts->work->handover)) != NULL;) {
         progress_return(parts->books->progress, batch);
+        wal_came_back(parts->work, batch);
         acks_pass(parts->books->acks, batch);
     }
 }
@@ -153,7 +166,7 @@ static void wal_ack(Source *source, Batch *batch)
     if (waiting_keeps_back(parts->work->waiting, batch)) {
         return;
     }
-    filling_came_back(parts->work->fill, batch);
+    wal_came_back(parts->work, batch);
     acks_pass(parts->books->acks, batch);
     marker_next(wal->marker);
     if (tables_are_turning(parts->books->tables, NULL)) {
@@ -342,6 +355,9 @@ static void wal_on_news(void *arg, WalNews news)
         break;
     case NEWS_COMPARED:
         wal_slot_compared(work->slot);
+        break;
+    case NEWS_HELD:
+        requeue_held(work->requeue);
         break;
     case NEWS_COMPLETED:
         if (wal->state == WAL_ACTIVE) {

@@ -33,6 +33,8 @@ static const struct {
     {"streaming", FAILS, "wal: START_REPLICATION accepted, nothing read yet"},
     {"in_transaction", FAILS, "wal: in front of a message of a transaction that has begun"},
     {"keyed_rows", FAILS, "tables: rows of changes were read again, nothing produced"},
+    {"requeue_read", FAILS, "tables: rows of dead letters were read, nothing produced"},
+    {"requeue_published", PASSED, "tables: they are acknowledged, their letters are still there"},
     {"producing", PASSED, "in the middle of a batch"},
     {"enqueued", FAILS, "the batch is in librdkafka's queue (error: sending pauses here)"},
     {"delivered", PASSED, "broker acknowledged, report not yet handled"},

@@ -32,6 +32,10 @@ enum {
  * other members are called as event_field_name says. */
 #define DEAD_LETTER_HEADER_COLUMNS "header_columns"
 
+/* Member of the column "event" of a change of an ordinary table that tells which row it is about:
+ * schema, table, and in key the texts of its columns. */
+#define DEAD_LETTER_ROW "row"
+
 #define DEAD_LETTER_COLUMNS                                                                        \
     "pipeline, seq, event_id, event, topic, record_key, record_value, record_headers,"             \
     " record_timestamp, reason, error_class, error_code, attempts, event_large,"                   \
