@@ -106,7 +106,9 @@ const ChangeCatalog *captured_answers_catalog(const CapturedAnswers *answers)
 
 CapturedAnswers *captured_answers_new(void)
 {
-    return x_calloc(1, sizeof(CapturedAnswers));
+    CapturedAnswers *answers = x_calloc(1, sizeof(*answers));
+    answers->by_name = SIZE_MAX; /* whoever asks about a table of now does not ask by name */
+    return answers;
 }
 
 void captured_answers_free(CapturedAnswers **answers)

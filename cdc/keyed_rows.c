@@ -21,6 +21,13 @@ enum {
     TRIES_MAX = 5, /* of a table that is another one each time */
 };
 
+/* A row that came. */
+typedef struct RowRead {
+    Text bytes;
+    VEC(Slice) values;
+    Error failed; /* what was wrong with it, or one before */
+} RowRead;
+
 struct KeyedRows {
     KeyedRowsParts with;
     PgConn *conn;
@@ -31,9 +38,7 @@ struct KeyedRows {
     unsigned tries;                /* at it */
     unsigned looks;                /* that did not see everything */
     bool unseen;
-    Text row;
-    VEC(Slice) values;
-    Error failed; /* what was wrong with a row */
+    RowRead *read;
 };
 
 static void rows_describe(KeyedRows *rows);
@@ -90,23 +95,24 @@ static void on_row(void *arg, const char *bytes, size_t length)
     const KeyedTable *table = rows_table(rows);
     const KeyedFound *found = &rows->found.items[rows->at];
     size_t count = table->columns.count + 1;
-    if (rows->failed.class != ERROR_NONE) {
+    if (rows->read->failed.class != ERROR_NONE) {
         return;
     }
-    text_clear(&rows->row);
-    text_append(&rows->row, bytes, length);
-    while (rows->values.count < count) {
-        (void)vec_add(&rows->values);
+    text_clear(&rows->read->bytes);
+    text_append(&rows->read->bytes, bytes, length);
+    while (rows->read->values.count < count) {
+        (void)vec_add(&rows->read->values);
     }
-    Slice *values = rows->values.items;
-    if (copy_text_read(rows->row.data, length, values, count, &rows->failed) != OK) {
+    Slice *values = rows->read->values.items;
+    if (copy_text_read(rows->read->bytes.data, length, values, count, &rows->read->failed) != OK) {
         return;
     }
     char *end = NULL;
     AUTO_TEXT place = x_strndup(values[0].data, values[0].length);
     size_t row = strtoull(place, &end, 10);
     if (*place == '\0' || *end != '\0' || row >= table->rows.count) {
-        error_set(&rows->failed, CODE_PG_PROTOCOL, "the server sent a row that was not asked for");
+        error_set(&rows->read->failed, CODE_PG_PROTOCOL,
+                  "the server sent a row that was not asked for");
         return;
     }
     for (size_t i = 1; i < count; i++) {
@@ -119,7 +125,7 @@ static void on_row(void *arg, const char *bytes, size_t length)
 static void on_read(void *arg, const Error *err)
 {
     KeyedRows *rows = arg;
-    AUTO_ERROR wrong = error_of(err != NULL ? err : &rows->failed);
+    AUTO_ERROR wrong = error_of(err != NULL ? err : &rows->read->failed);
     if (wrong.class == ERROR_NONE) {
         (void)FAILPOINT_FAILS("keyed_rows", &wrong);
     }
@@ -157,7 +163,7 @@ static void rows_read_next(KeyedRows *rows)
         rows_end(rows);
         return;
     }
-    error_clear(&rows->failed);
+    error_clear(&rows->read->failed);
     AUTO_BUFFER sql = TEXT_EMPTY;
     keyed_add_read(rows_table(rows), &rows->found.items[rows->at], &sql);
     pg_conn_send(rows->conn, &(PgQuery){.step = "read rows by key",
@@ -272,6 +278,7 @@ KeyedRows *keyed_rows_new(const KeyedRowsParts *parts)
     const WalContext *wal = parts->wal;
     KeyedRows *rows = x_calloc(1, sizeof(*rows));
     rows->with = *parts;
+    rows->read = x_calloc(1, sizeof(*rows->read));
     rows->timer = event_new(wal->options->base, -1, 0, on_timer, rows);
     rows->conn = claim_new_conn(
         wal->claim,
@@ -295,8 +302,9 @@ void keyed_rows_free(KeyedRows **rows)
         keyed_found_clear(&old->found.items[i]);
     }
     vec_free(&old->found);
-    vec_free(&old->values);
-    text_free(&old->row);
-    error_clear(&old->failed);
+    vec_free(&old->read->values);
+    text_free(&old->read->bytes);
+    error_clear(&old->read->failed);
+    free(old->read);
     free(old);
 }

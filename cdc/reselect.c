@@ -19,7 +19,7 @@ enum {
 typedef struct Lacking {
     const Batch *batch;
     size_t kind; /* in Reselect.kinds */
-    ChangePlace place;
+    ChangePlace *place;
     Slice *row;           /* as it was sent, with what the old row had */
     const Slice *old_row; /* NULL: not sent */
     Slice *again;         /* what was read of it: SLICE_UNSENT: nothing */
@@ -132,7 +132,7 @@ void reselect_add(Reselect *reselect, Batch *batch, const ReselectChange *change
     Slice *old_row = row->old_row != NULL ? arena_alloc(arena, count * sizeof(Slice)) : NULL;
     Lacking lacking = {.batch = batch,
                        .kind = reselect_kind(reselect, change->table),
-                       .place = *row->place,
+                       .place = arena_alloc(arena, sizeof(ChangePlace)),
                        .row = arena_alloc(arena, count * sizeof(Slice)),
                        .old_row = old_row,
                        .again = arena_alloc(arena, count * sizeof(Slice)),
@@ -149,7 +149,8 @@ void reselect_add(Reselect *reselect, Batch *batch, const ReselectChange *change
             old_row[i] = kept(arena, row->old_row[i]);
         }
     }
-    lacking.place.origin = kept(arena, row->place->origin);
+    *lacking.place = *row->place;
+    lacking.place->origin = kept(arena, row->place->origin);
     batch->bytes += lacking.bytes_due; /* so that it is full in time */
     *vec_add(&reselect->changes) = lacking;
 }
@@ -204,7 +205,7 @@ static void reselect_ask(Reselect *reselect, size_t at)
     *vec_add(&table->rows) = change->row;
     *vec_add(&reselect->asked.items[place].changes) = at;
     size_t count = reselect->question->transactions.count;
-    uint32_t xid = change->place.xid;
+    uint32_t xid = change->place->xid;
     if (count == 0 || reselect->question->transactions.items[count - 1] != xid) {
         *vec_add(&reselect->question->transactions) = xid;
     }
@@ -303,15 +304,15 @@ static void reselect_make(Reselect *reselect, Lacking *change)
     const ChangeTable *table = reselect->kinds.items[change->kind].table;
     Slice names = reselect_take_over(change, table, &batch->arena);
     if (!slice_is_null(names)) {
-        reselect_add_header(&change->place, names, &batch->arena);
+        reselect_add_header(change->place, names, &batch->arena);
     }
-    change->place.now_ns = clock_wall_us() * 1000;
+    change->place->now_ns = clock_wall_us() * 1000;
     const PipelineConfig *pipeline = reselect->wal->pipeline;
     ChangeShown shown = {.kind = change_made_kind('u'), .table = change->name};
     ChangeRow row = {.op = 'u',
                      .old_row = change->old_row,
                      .new_row = change->row,
-                     .place = &change->place,
+                     .place = change->place,
                      .asked = true};
     ChangeRecords records = {0};
     AUTO_ERROR why = {0};
@@ -338,7 +339,7 @@ static void reselect_make(Reselect *reselect, Lacking *change)
             change_made_fill(pipeline, change->events[i], record, &shown);
         }
     }
-    table_count_add(change->count, bytes, change->place.committed_at_us);
+    table_count_add(change->count, bytes, change->place->committed_at_us);
 }
 
 /* Tables of which no change is left are let go. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cdc/change_reader.h"
 #include "rows/row.h"
 
 struct Handover {

@@ -2,7 +2,7 @@
  * rows are read again (reselect.h) waits for them, and what comes behind it waits, too. */
 #pragma once
 
-#include "cdc/change_reader.h"
+#include "cdc/reselect.h"
 #include "cdc/wal_waiting.h"
 
 typedef struct Handover Handover;

@@ -18,6 +18,7 @@
 
 typedef enum RequeueStage {
     REQUEUE_IDLE,
+    REQUEUE_NONE,    /* the table of letters cannot be asked for them */
     REQUEUE_ASKING,  /* which letters, what their table is */
     REQUEUE_HOLDING, /* the stream is to be held */
     REQUEUE_READING, /* it is */
@@ -25,6 +26,23 @@ typedef enum RequeueStage {
 } RequeueStage;
 
 typedef VEC(int64_t) LetterIds;
+
+/* The letters of a table, and their rows. */
+typedef struct RequeueRound {
+    RequeueLetters letters;
+    SnapshotAnswer *columns; /* of the table */
+    KeyedQuestion question;
+    bool unread; /* some rows could not be read */
+} RequeueRound;
+
+/* Letters, by what becomes of them. */
+typedef struct RequeueIds {
+    LetterIds out;     /* of the events of the batch */
+    LetterIds over;    /* published, or about rows that are gone */
+    LetterIds refused; /* not asked for any more */
+    size_t over_sent;  /* so many of them are being written down */
+    size_t refused_sent;
+} RequeueIds;
 
 struct Requeue {
     const WalContext *wal;
@@ -37,16 +55,10 @@ struct Requeue {
     ClaimJob describe;
     KeyedRows *rows;
     Captured *captured; /* as the catalog is now: the stream reads with that of then */
-    SnapshotAnswer *columns;
     RequeueStage stage;
-    bool none; /* the table of letters cannot be asked for them */
-    RequeueLetters *letters;
-    KeyedQuestion *question;
-    bool unread; /* some rows could not be read */
+    RequeueRound *round;
     Batch *batch;
-    LetterIds out;     /* of the events of the batch */
-    LetterIds over;    /* published, or about rows that are gone */
-    LetterIds refused; /* not asked for any more */
+    RequeueIds *ids;
 };
 
 static void requeue_next(Requeue *requeue)
@@ -61,10 +73,10 @@ static void requeue_end(Requeue *requeue)
         stream_release(requeue->stream);
     }
     keyed_rows_close(requeue->rows);
-    keyed_question_clear(requeue->question);
-    requeue_letters_clear(requeue->letters);
+    keyed_question_clear(&requeue->round->question);
+    requeue_letters_clear(&requeue->round->letters);
     requeue->stage = requeue->batch != NULL ? REQUEUE_OUT : REQUEUE_IDLE;
-    if (requeue->over.count + requeue->refused.count > 0) {
+    if (requeue->ids->over.count + requeue->ids->refused.count > 0) {
         requeue_next(requeue);
     }
 }
@@ -75,32 +87,34 @@ static void requeue_tell_gone(Requeue *requeue, const RequeueLetter *letter)
 {
     log_write(LOG_INFO, requeue->wal->pipeline->name, CODE_REQUEUE_ROW_GONE,
               LOG_FIELDS(log_number("dead_letter", letter->id),
-                         log_text("table", requeue->letters->name), log_text("key", letter->key)),
+                         log_text("table", requeue->round->letters.name),
+                         log_text("key", letter->key)),
               "the row of a dead letter that was requeued is gone: nothing is published for it");
-    *vec_add(&requeue->over) = letter->id;
+    *vec_add(&requeue->ids->over) = letter->id;
 }
 
 static void requeue_refuse(Requeue *requeue, const RequeueLetter *letter, const char *why)
 {
     log_write(LOG_WARN, requeue->wal->pipeline->name, CODE_REQUEUE_REFUSED,
               LOG_FIELDS(log_number("dead_letter", letter->id),
-                         log_text("table", requeue->letters->name), log_text("key", letter->key)),
+                         log_text("table", requeue->round->letters.name),
+                         log_text("key", letter->key)),
               "a dead letter cannot be requeued, and stays: %s", why);
-    *vec_add(&requeue->refused) = letter->id;
+    *vec_add(&requeue->ids->refused) = letter->id;
 }
 
 static void requeue_refuse_all(Requeue *requeue, const char *why)
 {
-    for (size_t i = 0; i < requeue->letters->items.count; i++) {
-        requeue_refuse(requeue, &requeue->letters->items.items[i], why);
+    for (size_t i = 0; i < requeue->round->letters.items.count; i++) {
+        requeue_refuse(requeue, &requeue->round->letters.items.items[i], why);
     }
     requeue_end(requeue);
 }
 
 static void requeue_give_up_all(Requeue *requeue)
 {
-    for (size_t i = 0; i < requeue->letters->items.count; i++) {
-        requeue_tell_gone(requeue, &requeue->letters->items.items[i]);
+    for (size_t i = 0; i < requeue->round->letters.items.count; i++) {
+        requeue_tell_gone(requeue, &requeue->round->letters.items.items[i]);
     }
     requeue_end(requeue);
 }
@@ -109,8 +123,8 @@ static void requeue_give_up_all(Requeue *requeue)
 
 static RequeueLetter *requeue_letter(const Requeue *requeue, size_t row)
 {
-    RequeueLetter *letter = requeue->letters->items.items;
-    for (const Slice *wanted = requeue->question->tables.items[0].rows.items[row];
+    RequeueLetter *letter = requeue->round->letters.items.items;
+    for (const Slice *wanted = requeue->round->question.tables.items[0].rows.items[row];
          letter->values != wanted;) {
         letter++;
     }
@@ -122,7 +136,7 @@ static void on_row(void *arg, size_t table, size_t row, const Slice *values)
     (void)table;
     Requeue *requeue = arg;
     RequeueLetter *letter = requeue_letter(requeue, row);
-    const CapturedTable *captured = captured_find(requeue->captured, requeue->letters->table);
+    const CapturedTable *captured = captured_find(requeue->captured, requeue->round->letters.table);
     requeue->batch = requeue->batch != NULL ? requeue->batch : batch_new();
     int64_t now_us = clock_wall_us();
     const ChangePlace place = {.committed_at_us = now_us,
@@ -149,16 +163,16 @@ static void on_row(void *arg, size_t table, size_t row, const Slice *values)
         change_made_refuse(event, captured->topic, &shown, &why);
     }
     letter->found++;
-    *vec_add(&requeue->out) = letter->id;
+    *vec_add(&requeue->ids->out) = letter->id;
 }
 
 static void on_unread(void *arg, size_t table, const Error *err)
 {
     (void)table;
     Requeue *requeue = arg;
-    requeue->unread = true;
-    for (size_t i = 0; i < requeue->letters->items.count; i++) {
-        const RequeueLetter *letter = &requeue->letters->items.items[i];
+    requeue->round->unread = true;
+    for (size_t i = 0; i < requeue->round->letters.items.count; i++) {
+        const RequeueLetter *letter = &requeue->round->letters.items.items[i];
         if (letter->values != NULL && letter->found == 0) {
             requeue_refuse(requeue, letter, error_message(err));
         }
@@ -170,10 +184,10 @@ static void on_lost(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
     log_write(LOG_WARN, requeue->wal->pipeline->name, CODE_REQUEUE_PUT_OFF,
-              LOG_FIELDS(log_text("table", requeue->letters->name)),
+              LOG_FIELDS(log_text("table", requeue->round->letters.name)),
               "dead letters that were requeued wait for the next attempt: %s", error_message(err));
     batch_free(&requeue->batch);
-    requeue->out.count = 0;
+    requeue->ids->out.count = 0;
     requeue_end(requeue);
 }
 
@@ -186,7 +200,7 @@ static void requeue_deliver(Requeue *requeue)
     stream_release(requeue->stream); /* which is read from the loop */
     requeue->stage = REQUEUE_OUT;
     log_write(LOG_INFO, requeue->wal->pipeline->name, CODE_REQUEUE_READ,
-              LOG_FIELDS(log_text("table", requeue->letters->name),
+              LOG_FIELDS(log_text("table", requeue->round->letters.name),
                          log_number("rows", (long long)requeue->batch->count)),
               "the rows of dead letters that were requeued are read, and published again");
     handover_deliver(requeue->handover, requeue->batch);
@@ -200,8 +214,8 @@ static void on_done(void *arg)
         on_lost(requeue, &injected);
         return;
     }
-    for (size_t i = 0; !requeue->unread && i < requeue->letters->items.count; i++) {
-        const RequeueLetter *letter = &requeue->letters->items.items[i];
+    for (size_t i = 0; !requeue->round->unread && i < requeue->round->letters.items.count; i++) {
+        const RequeueLetter *letter = &requeue->round->letters.items.items[i];
         if (letter->values != NULL && letter->found == 0) {
             requeue_tell_gone(requeue, letter);
         }
@@ -216,11 +230,11 @@ void requeue_held(Requeue *requeue)
 {
     const ReadTransaction *read = change_reader_transaction(requeue->changes);
     requeue->stage = REQUEUE_READING;
-    requeue->unread = false;
+    requeue->round->unread = false;
     for (size_t i = 0; i < read->read && i < READ_RECENT; i++) {
-        *vec_add(&requeue->question->transactions) = read->recent[i];
+        *vec_add(&requeue->round->question.transactions) = read->recent[i];
     }
-    keyed_rows_read(requeue->rows, requeue->question);
+    keyed_rows_read(requeue->rows, &requeue->round->question);
 }
 
 /* Their table. */
@@ -228,17 +242,17 @@ void requeue_held(Requeue *requeue)
 static void on_description(void *arg, const PGresult *result)
 {
     const Requeue *requeue = arg;
-    if (!snapshot_read_answer(result, requeue->columns)) {
-        (void)captured_read(requeue->captured, result, &requeue->columns->failed);
+    if (!snapshot_read_answer(result, requeue->round->columns)) {
+        (void)captured_read(requeue->captured, result, &requeue->round->columns->failed);
     }
 }
 
 static void requeue_ask_rows(Requeue *requeue, const ChangeTable *table)
 {
-    KeyedTable *asked = vec_add(&requeue->question->tables);
-    requeue_ask(requeue->letters, table, asked);
-    for (size_t i = 0; i < requeue->letters->items.count; i++) {
-        const RequeueLetter *letter = &requeue->letters->items.items[i];
+    KeyedTable *asked = vec_add(&requeue->round->question.tables);
+    requeue_ask(&requeue->round->letters, table, asked);
+    for (size_t i = 0; i < requeue->round->letters.items.count; i++) {
+        const RequeueLetter *letter = &requeue->round->letters.items.items[i];
         if (letter->values == NULL && !letter->other) {
             requeue_refuse(requeue, letter, "the table does not have the columns of its key");
         }
@@ -254,8 +268,8 @@ static void requeue_ask_rows(Requeue *requeue, const ChangeTable *table)
 static void on_described(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
-    const SnapshotAnswer *columns = requeue->columns;
-    uint32_t oid = requeue->letters->table;
+    const SnapshotAnswer *columns = requeue->round->columns;
+    uint32_t oid = requeue->round->letters.table;
     err = err == NULL && columns->failed.class != ERROR_NONE ? &columns->failed : err;
     if (!wal_goes_on(requeue->wal, err)) {
         return;
@@ -281,9 +295,9 @@ static void requeue_run_describe(void *arg)
 {
     Requeue *requeue = arg;
     const WalContext *wal = requeue->wal;
-    uint32_t oid = requeue->letters->table;
+    uint32_t oid = requeue->round->letters.table;
     AUTO_BUFFER sql = TEXT_EMPTY;
-    snapshot_answer_clear(requeue->columns);
+    snapshot_answer_clear(requeue->round->columns);
     captured_set_database(requeue->captured, PQdb(pg_conn_raw(claim_conn(wal->claim))));
     captured_add_table_questions(wal->pipeline, oid, wal_server_version(wal), &sql);
     text_add(&sql, "; ");
@@ -299,21 +313,21 @@ static void requeue_run_describe(void *arg)
 
 static void on_look(void *arg, const PGresult *result)
 {
-    (void)requeue_read_look(result, ((Requeue *)arg)->letters);
+    (void)requeue_read_look(result, &((Requeue *)arg)->round->letters);
 }
 
 static void on_looked(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
-    requeue->none =
+    bool none =
         err != NULL && pg_conn_is_open(claim_conn(requeue->wal->claim)) && sqlstate_is(err, "42");
-    if (requeue->none || !wal_goes_on(requeue->wal, err)) {
-        requeue->stage = REQUEUE_IDLE;
+    if (none || !wal_goes_on(requeue->wal, err)) {
+        requeue->stage = none ? REQUEUE_NONE : REQUEUE_IDLE;
         return;
     }
-    if (requeue->letters->items.count == 0) {
+    if (requeue->round->letters.items.count == 0) {
         requeue->stage = REQUEUE_IDLE;
-    } else if (requeue->letters->table == 0) {
+    } else if (requeue->round->letters.table == 0) {
         requeue_give_up_all(requeue);
     } else {
         wal_want(requeue->wal, &requeue->describe);
@@ -324,7 +338,9 @@ static void on_ended(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
     if (wal_goes_on(requeue->wal, err)) {
-        requeue->over.count = requeue->refused.count = 0;
+        RequeueIds *ids = requeue->ids;
+        vec_remove(&ids->over, 0, ids->over_sent);
+        vec_remove(&ids->refused, 0, ids->refused_sent);
         requeue_next(requeue); /* there may be more */
     }
 }
@@ -338,10 +354,13 @@ static void requeue_run_next(void *arg)
     if (*table == '\0' || requeue->stage == REQUEUE_ASKING) {
         return;
     }
-    if (requeue->over.count + requeue->refused.count > 0) {
-        requeue_add_end(table, requeue->over.items, requeue->over.count, true, &sql);
+    if (requeue->ids->over.count + requeue->ids->refused.count > 0) {
+        requeue_add_end(table, requeue->ids->over.items, requeue->ids->over.count, true, &sql);
         text_add(&sql, "; ");
-        requeue_add_end(table, requeue->refused.items, requeue->refused.count, false, &sql);
+        requeue_add_end(table, requeue->ids->refused.items, requeue->ids->refused.count, false,
+                        &sql);
+        requeue->ids->over_sent = requeue->ids->over.count;
+        requeue->ids->refused_sent = requeue->ids->refused.count;
         claim_ask(wal->claim, &(PgQuery){.step = "end dead letters that were requeued",
                                          .sql = text_string(&sql),
                                          .arg = requeue,
@@ -362,7 +381,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     Requeue *requeue = arg;
-    if (requeue->wal->state == WAL_ACTIVE && !requeue->none) {
+    if (requeue->wal->state == WAL_ACTIVE && requeue->stage != REQUEUE_NONE) {
         requeue_next(requeue);
     }
 }
@@ -374,11 +393,11 @@ void requeue_came_back(Requeue *requeue, const Batch *batch)
     if (batch != requeue->batch || batch == NULL) {
         return;
     }
-    for (size_t i = 0; batch->unsettled == 0 && i < requeue->out.count; i++) {
-        *vec_add(&requeue->over) = requeue->out.items[i];
+    for (size_t i = 0; batch->unsettled == 0 && i < requeue->ids->out.count; i++) {
+        *vec_add(&requeue->ids->over) = requeue->ids->out.items[i];
     }
     requeue->batch = NULL;
-    requeue->out.count = 0;
+    requeue->ids->out.count = 0;
     requeue->stage = REQUEUE_IDLE;
     FAILPOINT("requeue_published");
     requeue_next(requeue);
@@ -389,13 +408,12 @@ void requeue_close(Requeue *requeue)
     bool out = requeue->stage == REQUEUE_OUT;
     if (!out) {
         batch_free(&requeue->batch);
-        requeue->out.count = 0;
+        requeue->ids->out.count = 0;
     }
     keyed_rows_close(requeue->rows);
-    keyed_question_clear(requeue->question);
-    requeue_letters_clear(requeue->letters);
+    keyed_question_clear(&requeue->round->question);
+    requeue_letters_clear(&requeue->round->letters);
     requeue->stage = out ? REQUEUE_OUT : REQUEUE_IDLE;
-    requeue->none = false;
 }
 
 Requeue *requeue_new(const WalContext *wal, ChangeReader *changes, const Assembler *assembler,
@@ -413,9 +431,9 @@ Requeue *requeue_new(const WalContext *wal, ChangeReader *changes, const Assembl
     requeue->next = (ClaimJob){.run = requeue_run_next, .arg = requeue};
     requeue->describe = (ClaimJob){.run = requeue_run_describe, .arg = requeue};
     requeue->captured = captured_new(wal->pipeline, NULL);
-    requeue->columns = snapshot_answer_new();
-    requeue->letters = x_calloc(1, sizeof(*requeue->letters));
-    requeue->question = x_calloc(1, sizeof(*requeue->question));
+    requeue->ids = x_calloc(1, sizeof(*requeue->ids));
+    requeue->round = x_calloc(1, sizeof(*requeue->round));
+    requeue->round->columns = snapshot_answer_new();
     requeue->rows = keyed_rows_new(&(KeyedRowsParts){.wal = wal,
                                                      .settings = SETTINGS,
                                                      .arg = requeue,
@@ -443,13 +461,13 @@ void requeue_free(Requeue **requeue)
     event_free(old->timer);
     keyed_rows_free(&old->rows);
     captured_free(&old->captured);
-    snapshot_answer_free(&old->columns);
-    requeue_letters_clear(old->letters);
-    free(old->letters);
-    keyed_question_clear(old->question);
-    free(old->question);
-    vec_free(&old->out);
-    vec_free(&old->over);
-    vec_free(&old->refused);
+    snapshot_answer_free(&old->round->columns);
+    requeue_letters_clear(&old->round->letters);
+    keyed_question_clear(&old->round->question);
+    free(old->round);
+    vec_free(&old->ids->out);
+    vec_free(&old->ids->over);
+    vec_free(&old->ids->refused);
+    free(old->ids);
     free(old);
 }

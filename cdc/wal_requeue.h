@@ -9,6 +9,7 @@
  * again. A record that cannot be published either is a new letter, which nobody asked for. */
 #pragma once
 
+#include "cdc/change_reader.h"
 #include "cdc/wal_handover.h"
 #include "cdc/wal_stream.h"
 
