@@ -63,8 +63,8 @@ def look(one):
     """(moment, rows acknowledged, CPU seconds of the process)."""
     code, text = one.http("/metrics")
     assert code == 200, text
-    name = "outboxd_events_acknowledged_total"
-    return time.monotonic(), support_relay.Metrics.parse(text, name).total(name), float(_CPU.search(text).group(1))
+    moment, name = time.monotonic(), "outboxd_events_acknowledged_total"
+    return moment, support_relay.Metrics.parse(text, name).total(name), float(_CPU.search(text).group(1))
 
 
 def watched(one, rows, begin, seconds=1800):
@@ -74,6 +74,7 @@ def watched(one, rows, begin, seconds=1800):
     while True:
         if not one.running() or time.monotonic() - begin > seconds:
             raise SystemExit(f"the relay does not finish: {first}\n{one.log_tail()}")
+        asked = time.monotonic()
         try:
             now = look(one)
         except OSError:
@@ -81,7 +82,7 @@ def watched(one, rows, begin, seconds=1800):
         first = first or (now if now[1] > 0 else None)
         if now[1] >= rows:
             break
-        time.sleep(0.05)
+        time.sleep(max(0.05, 10 * (now[0] - asked)))    # with thousands of tables a look is long
     between, took = now[1] - first[1], now[0] - first[0]
     whole = {"rate_all": rows / (now[0] - begin), "cpu_all": now[2] * 1e6 / rows, "start": first[0] - begin, "peak": one.memory_kb("VmHWM") / 1024}
     if between == 0:    # too few rows to see any of them come
