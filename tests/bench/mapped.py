@@ -47,9 +47,9 @@ def publish(database, *tables):
         f"GRANT SELECT ON {', '.join(tables)} TO {RELAY}")
 
 
-def relay(b, prefix, mapped="public.orders", **pipeline):
-    """A relay (not started) that captures `mapped` of the database of the benchmark, with lz4."""
-    one = {"name": PIPELINE, "capture": "tables", "topic_prefix": prefix, "mappings": [{"table": mapped}], **pipeline}
+def relay(b, prefix, mapping=None, **pipeline):
+    """A relay (not started) that captures what `mapping` says (default: the orders) of the database of the benchmark, with lz4."""
+    one = {"name": PIPELINE, "capture": "tables", "topic_prefix": prefix, "mappings": [mapping or {"table": "public.orders"}], **pipeline}
     config = support_relay.configuration(b.database.dsn(RELAY), b.kafka.brokers, pipelines=[one], kafka={"properties": ["compression.type=lz4"]})
     return support_relay.Relay(config, tempfile.mkdtemp(prefix="relay-", dir=b.directory))
 
@@ -67,7 +67,7 @@ def look(one):
     return moment, support_relay.Metrics.parse(text, name).total(name), float(_CPU.search(text).group(1))
 
 
-def watched(one, rows, begin, seconds=1800):
+def watched(one, rows, begin, seconds=900):
     """Looks at a relay that was started at `begin` until `rows` rows are acknowledged: its figures, CPU in us a row. `rate` and `cpu` are those between
     the first rows and the last one, `rate_all` and `cpu_all` those from exec on."""
     first = None
@@ -78,7 +78,8 @@ def watched(one, rows, begin, seconds=1800):
         try:
             now = look(one)
         except OSError:
-            continue  # not listening yet
+            time.sleep(0.01)    # not listening yet
+            continue
         first = first or (now if now[1] > 0 else None)
         if now[1] >= rows:
             break
