@@ -71,8 +71,8 @@ static void add_move(const Facts *facts, const Some *some, Text *sql)
     AUTO_TEXT first = first_sql(facts);
     add_to_second(facts, some, sql);
     text_printf(sql,
-                " then, when the running relay has logged PUBLICATION_PROVEN: ALTER PUBLICATION %s "
-                "DROP TABLE ",
+                " /* wait until a running relay has logged PUBLICATION_PROVEN */"
+                " ALTER PUBLICATION %s DROP TABLE ",
                 first);
     some_add_sql(some, "", sql);
     text_add_char(sql, ';');

@@ -396,7 +396,7 @@ def diary(tables):
         tables.database.execute("UPDATE diary SET note = 'x'")
     said = line.split("or run: ")[1].replace('\\"', '"').rstrip('"')
     full, move = said.split(" or capture only inserts: ")
-    into, out_of = move.split(" then, when the running relay has logged PUBLICATION_PROVEN: ")
+    into, out_of = move.split(" /* wait until a running relay has logged PUBLICATION_PROVEN */ ")
     return relay, full, into, out_of
 
 

@@ -105,7 +105,7 @@ Test(wal, while_it_waits_another_relay_may_take_the_slot)
     RIG_WAIT(rig_delivered() == 2);
     rig.slot_taken = true;
     lose_stream_and_wait_with_the_lock();
-    RIG_WAIT(rig.pipe.standby == 1);
+    RIG_WAIT(rig.pipe.standby >= 1);
     cr_assert_str_eq(rig.pipe.holder, "another relay reads the slot");
     rig.pipe.keep_waiting = rig.slot_taken = false;
     rig_ack_all();
@@ -140,7 +140,7 @@ Test(wal, draining_does_not_wait_for_marks_that_another_relay_will_make)
     rig_ack_all();
     rig.lock_taken = true;
     rig_restart();
-    RIG_WAIT(rig.pipe.standby == 1);
+    RIG_WAIT(rig.pipe.standby >= 1);
     rig.pipe.source->ops->drain(rig.pipe.source);
     RIG_WAIT(rig.pipe.drained == 1);
     cr_assert(!rig.rows[1].marked && !rig.rows[2].marked);

@@ -145,7 +145,7 @@ Test(poll_rotation, whoever_finds_the_old_table_taken_stands_by)
     rig.present_name = OLD_NAME;
     rig.old_taken = true;
     rig_begin();
-    RIG_WAIT(rig.pipe.standby == 1);
+    RIG_WAIT(rig.pipe.standby >= 1);
     cr_assert_eq(rig.unlocks, 1, "the lock of the new one is given up");
     cr_assert_eq(rig.claims, 0);
     cr_assert_eq(rig_delivered(), 0);
@@ -156,7 +156,7 @@ Test(poll_rotation, a_standby_whose_table_was_renamed_looks_again)
     rig.lock_taken = true;
     rig.pipe.pipeline.claim.standby_interval_ms = 1;
     rig_begin();
-    RIG_WAIT(rig.pipe.standby == 1);
+    RIG_WAIT(rig.pipe.standby >= 1);
     rig.configured_oid = "4243";
     rig.lock_taken = false; /* the owner has finished it */
     RIG_WAIT(rig.pipe.lost == 1);

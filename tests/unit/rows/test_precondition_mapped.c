@@ -173,8 +173,9 @@ static const Case TABLES[] = {
      .code = CODE_PUBLICATION_IDENTITY,
      .remedy =
          "Give it a primary key, or run: ALTER TABLE shop.a REPLICA IDENTITY FULL; or capture only "
-         "inserts: ALTER PUBLICATION " SECOND " ADD TABLE ONLY shop.a; ALTER PUBLICATION "
-         "\"outboxd_orders\" DROP TABLE shop.a;",
+         "inserts: ALTER PUBLICATION " SECOND
+         " ADD TABLE ONLY shop.a; /* wait until a running relay "
+         "has logged PUBLICATION_PROVEN */ ALTER PUBLICATION \"outboxd_orders\" DROP TABLE shop.a;",
      .also = "mapped_second",
      .also_value = "8:7"},
     {.column = "mapped_unsent",
