@@ -85,12 +85,17 @@ void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRela
                               slice_of(relation->name));
 }
 
-/* What is gone is known by its name, if anything was ever asked for by it. */
+/* By the name that it had when its rows were written: since then the table may have been renamed,
+ * moved, attached to another or dropped, which takes back nothing of what was committed. Who calls
+ * a mapping by the new name of a table means its rows of before as well. */
 const MappingConfig *captured_answers_mapping(const CapturedAnswers *answers,
                                               const PipelineConfig *pipeline, uint32_t oid)
 {
     const MappedTable *mapped = mapped_find(&answers->mapped, oid);
-    size_t at = mapped != NULL ? mapped->mapping : answers->gone ? answers->by_name : SIZE_MAX;
+    size_t at = answers->by_name;
+    if (at == SIZE_MAX && mapped != NULL) {
+        at = mapped->mapping;
+    }
     return at != SIZE_MAX ? &pipeline->tables.mappings[at] : NULL;
 }
 

@@ -70,8 +70,8 @@ typedef struct MappedQuestion {
 /** Appends the query. */
 void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
                       int server_version, Text *sql);
-/** Appends another query: which mapping would mean a table of that name, were it there? One row
- * with its place in column MAPPED_BY_NAME, or NULL. */
+/** Appends another query: which mapping means a table of that name, which it may have had once? One
+ * row with its place in column MAPPED_BY_NAME, or NULL. */
 void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
                            Text *sql);
 #define MAPPED_BY_NAME "mapping_of_name"

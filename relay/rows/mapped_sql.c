@@ -38,6 +38,9 @@
     "(" x ".xmax <> '0'::" PG "xid AND EXISTS (SELECT FROM " PG "pg_locks l WHERE l.locktype ="    \
     " 'transactionid' AND l.granted AND l.transactionid = " x ".xmax))"
 
+/* A schema that patterns may mean: none of PostgreSQL itself. */
+#define MAY_BE_MEANT(x) "(" x " NOT LIKE 'pg\\_%' AND " x " <> 'information_schema')"
+
 enum { NAME_BYTES_MAX = 63 };
 
 char *mapped_second_publication(const PipelineConfig *pipeline)
@@ -71,7 +74,7 @@ static void add_publications(const PipelineConfig *pipeline, Text *sql)
         first, first, second);
 }
 
-static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
+static void add_own(const PipelineConfig *pipeline, Text *sql)
 {
     AUTO_TEXT quoted = NULL;
     AUTO_ERROR err = {0};
@@ -80,12 +83,17 @@ static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
                          ? ident_literal(quoted)
                          : x_strdup("'outbox.position'");
     companion_add_table(name, sql);
-    text_add(sql,
-             "), rel AS MATERIALIZED (SELECT k.oid, k.relname, n.nspname, k.relispartition FROM"
-             " " PG "pg_class k JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
-             " WHERE k.relkind IN ('r', 'p') AND k.relpersistence <> 't'"
-             " AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
-             " AND n.oid NOT IN (SELECT own.oid FROM own WHERE own.oid IS NOT NULL)");
+    text_add(sql, "), ");
+}
+
+static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
+{
+    add_own(pipeline, sql);
+    text_add(sql, "rel AS MATERIALIZED (SELECT k.oid, k.relname, n.nspname, k.relispartition FROM"
+                  " " PG "pg_class k JOIN " PG "pg_namespace n ON n.oid = k.relnamespace"
+                  " WHERE k.relkind IN ('r', 'p') AND k.relpersistence <> 't'"
+                  " AND " MAY_BE_MEANT("n.nspname") " AND n.oid NOT IN (SELECT own.oid FROM own"
+                                                    " WHERE own.oid IS NOT NULL)");
     if (only != 0) {
         text_printf(sql,
                     " AND (k.oid = %u OR k.oid IN (SELECT a.relid FROM"
@@ -127,14 +135,20 @@ void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, c
     AUTO_TEXT s = ident_literal(schema);
     AUTO_TEXT t = ident_literal(name);
     text_add(sql, "WITH ");
+    add_own(pipeline, sql);
     add_names(pipeline, false, sql);
     add_names(pipeline, true, sql);
-    text_printf(sql,
-                "r(s, t) AS (VALUES (%s, %s)) SELECT " PG "min(h.i) AS " MAPPED_BY_NAME " FROM"
-                " (SELECT m.i FROM r JOIN named m USING (s, t) UNION ALL SELECT m.i FROM r JOIN"
-                " pattern m ON CASE WHEN m.s_like THEN r.s ~ m.s ELSE r.s = m.s END AND CASE WHEN"
-                " m.t_like THEN r.t ~ m.t ELSE r.t = m.t END) h",
-                s, t);
+    text_printf(sql, "told(s, t) AS (VALUES (%s, %s)), ", s, t);
+    text_add(sql, "r AS (SELECT * FROM told WHERE " MAY_BE_MEANT(
+                      "told.s") " AND NOT EXISTS"
+                                " (SELECT FROM own JOIN " PG "pg_namespace n ON n.oid = own.oid"
+                                " WHERE n.nspname = told.s)) SELECT " PG
+                                "min(h.i) AS " MAPPED_BY_NAME " FROM"
+                                " (SELECT m.i FROM r JOIN named m USING (s, t) UNION ALL SELECT "
+                                "m.i FROM r JOIN"
+                                " pattern m ON CASE WHEN m.s_like THEN r.s ~ m.s ELSE r.s = m.s "
+                                "END AND CASE WHEN"
+                                " m.t_like THEN r.t ~ m.t ELSE r.t = m.t END) h");
 }
 
 static void add_meant(Text *sql)

@@ -84,6 +84,7 @@ def test_while_the_broker_is_away_no_time_hides_or_burns(maker, kafka, database,
     emit(database, 0)
     one.wait_published(1)
     wait_nothing_waits(one)
+    eventually(lambda: one.metric("watch_up") == 1, what="a look has shown that the next row was not there")
     late = one.metric("lag_late_seconds_total")
     with kafka.away():
         appeared = emit(database, 1, at=TIMES[when])[0]
