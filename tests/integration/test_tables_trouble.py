@@ -42,7 +42,7 @@ def test_a_missing_topic_holds_its_own_table_alone(tables):
     assert ids(tables.records("item", 2)) == [1, 2]
     relay.wait_log("KAFKA_TOPIC_UNKNOWN.*late")
     relay.kill()
-    relay.start()
+    relay.start(wait_ready=False)     # it is not, once it has read of that table again
     insert(tables, 3)
     tables.database.execute("UPDATE late SET note = 'x' WHERE id = 1; DELETE FROM late WHERE id = 2")
     tables.kafka.create_topic(tables.topic("late"))
@@ -66,6 +66,21 @@ def test_a_missing_topic_may_be_set_aside(tables):
     assert "late" in json.dumps(row), row
 
 
+def found_by_its_place(tables, relay, letter):
+    """The change of the dead letter stands between those before and behind it, as the log line, the list and the letter itself say."""
+    before, behind = (change["source"]["lsn"] for change in tables.records("small"))
+    lsn = letter["event"]["lsn"]
+    high, low = lsn.split("/")
+    assert before < (int(high, 16) << 32) + int(low, 16) < behind
+    line = relay.wait_log("code=EVENT_SET_ASIDE")[0]
+    assert f"at {lsn}," in line and "change the row again" in line
+    assert f" {lsn} " in outboxd("dead", "list", "-c", relay.config_path, expect=0).stdout
+    listed, = json.loads(outboxd("dead", "list", "--json", "-c", relay.config_path, expect=0).stdout)["dead_letters"]
+    assert listed["lsn"] == lsn
+    shown = outboxd("dead", "show", str(listed["id"]), "-c", relay.config_path, expect=0).stdout
+    assert f"lsn               {lsn}\n  ordinal           {letter['event']['ordinal']}\n" in shown
+
+
 @pytest.mark.parametrize("policy", ["stop", "dead_letter"])
 def test_a_row_over_the_limit_of_its_topic(tables, policy):
     tables.create("item", ITEM)
@@ -87,6 +102,7 @@ def test_a_row_over_the_limit_of_its_topic(tables, policy):
         assert ids(tables.records("small", 2)) == [1, 3]
         letter, = tables.database.execute("SELECT to_jsonb(d) FROM outbox.dead_letter d")[0]
         assert letter["reason"] and "small" in json.dumps(letter), letter
+        found_by_its_place(tables, relay, letter)
 
 
 def test_paused_it_sends_nothing_and_resumed_it_sends_all(item):
@@ -250,6 +266,11 @@ def test_more_than_memory_holds_for_a_missing_topic_is_said_and_none_is_lost(tab
     tables.database.execute("INSERT INTO late SELECT g, 'x' FROM generate_series(1, 3000) g")
     insert(tables, 1)
     relay.wait_not_ready("WAITING_EVENTS_FULL")
+    line, = relay.log_lines("code=WAITING_EVENTS_FULL")
+    error = relay.status()["pipelines"][0]["error"]
+    assert error["code"] == "WAITING_EVENTS_FULL"
+    for said in (line, f"{error['message']} {error['hint']}", outboxd("status", "-c", relay.config_path).stdout):
+        assert all(part in said for part in ("500 events wait in memory", tables.topic("late"), "--create-topics")), said
     relay.kill()
     relay.start(wait_ready=False)
     relay.wait_not_ready("WAITING_EVENTS_FULL")
