@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cdc/captured_past.h"
 #include "pg/result.h"
 #include "rows/mapped.h"
 
@@ -78,11 +79,7 @@ bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Err
 
 void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRelation *relation)
 {
-    if (answers->gone && change_catalog_table(&answers->catalog, relation->oid) == NULL) {
-        captured_relation_describe(relation, &answers->catalog);
-    }
-    change_catalog_name_table(&answers->catalog, relation->oid, slice_of(relation->schema),
-                              slice_of(relation->name));
+    captured_past_apply(relation, answers->gone, &answers->catalog);
 }
 
 /* By the name that it had when its rows were written: since then the table may have been renamed,

@@ -53,21 +53,3 @@ void captured_relation_add_types(const CapturedRelation *relation, Text *out)
     }
     text_add_char(out, '}');
 }
-
-void captured_relation_describe(const CapturedRelation *relation, ChangeCatalog *catalog)
-{
-    ChangeTableFacts *table = change_catalog_put_table(catalog, relation->oid, relation->schema,
-                                                       relation->name, relation->identity);
-    uint16_t in_key = 0;
-    for (size_t i = 0; i < relation->count; i++) {
-        const ChangeColumn *column = &relation->columns[i];
-        bool is_key = relation->in_identity[i] && relation->identity != 'f';
-        in_key = (uint16_t)(in_key + is_key);
-        *vec_add(&table->columns) =
-            (ChangeColumnFacts){.name = x_strndup(column->name.data, column->name.length),
-                                .type = column->type,
-                                .modifier = column->modifier,
-                                .not_null = is_key,
-                                .in_key = is_key ? in_key : 0};
-    }
-}

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cdc/pgoutput.h"
-#include "change/change_catalog.h"
 #include "change/change_table.h"
 
 typedef struct CapturedRelation {
@@ -22,7 +21,3 @@ void captured_relation_free(CapturedRelation **relation);
 
 /** Appends the OIDs of its types: "{23,25}". */
 void captured_relation_add_types(const CapturedRelation *relation, Text *out);
-
-/** For a table that is gone: what the relation tells of it stands for what the catalog would. Its
- * key is its replica identity, unless that is all of it. */
-void captured_relation_describe(const CapturedRelation *relation, ChangeCatalog *catalog);

@@ -58,8 +58,8 @@ Status change_catalog_read_tables(ChangeCatalog *catalog, const PGresult *result
 /** A table without columns, in the place of what was known of it: the caller adds them. */
 ChangeTableFacts *change_catalog_put_table(ChangeCatalog *catalog, uint32_t oid, const char *schema,
                                            const char *name, char identity);
-/** The table, if it is known, has that name: the one of its rows' time. */
-void change_catalog_name_table(ChangeCatalog *catalog, uint32_t oid, Slice schema, Slice name);
+/** For a caller that knows better; its columns are in their order. NULL: the table is not known. */
+ChangeTableFacts *change_catalog_edit(ChangeCatalog *catalog, uint32_t oid);
 
 /** NULL: not known. */
 const ChangeTypeFacts *change_catalog_type(const ChangeCatalog *catalog, uint32_t oid);

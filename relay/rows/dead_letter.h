@@ -32,6 +32,12 @@ enum {
  * other members are called as event_field_name says. */
 #define DEAD_LETTER_HEADER_COLUMNS "header_columns"
 
+/* Members of an event that came from the WAL and is no copy of its row: where its transaction
+ * commits, as PostgreSQL prints a pg_lsn, and a number that grows in it. What has no row is found
+ * by them, such as a change. */
+#define DEAD_LETTER_LSN     "lsn"
+#define DEAD_LETTER_ORDINAL "ordinal"
+
 #define DEAD_LETTER_COLUMNS                                                                        \
     "pipeline, seq, event_id, event, topic, record_key, record_value, record_headers,"             \
     " record_timestamp, reason, error_class, error_code, attempts, event_large,"                   \
