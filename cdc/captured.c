@@ -143,8 +143,12 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
                          CAPTURED_MAX);
     }
     CapturedTable *known = captured_add(captured, relation->id);
-    captured_relation_free(&known->relation);
+    CapturedRelation *before = known->relation;
     known->relation = captured_relation_new(relation);
+    if (before != NULL) {
+        captured_relation_follow(known->relation, before);
+    }
+    captured_relation_free(&before);
     return captured_renew(captured, relation->id, err);
 }
 

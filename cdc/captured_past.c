@@ -23,7 +23,7 @@ static ChangeColumnFacts *past_add(ChangeTableFacts *table, const ChangeColumn *
     return added;
 }
 
-static void past_rename(char **name, Slice to)
+static void past_set(char **name, Slice to)
 {
     free(*name);
     *name = x_strndup(to.data, to.length);
@@ -66,7 +66,7 @@ static bool past_is_same(const CapturedRelation *relation, const ChangeTableFact
     return past_next(table, at, generated) == table->columns.count;
 }
 
-/* A column that was renamed since has its name of then. */
+/* A column that was renamed since has its name of then; a mapping may mean it by that of now. */
 static void past_take_names(const CapturedRelation *relation, ChangeTableFacts *table)
 {
     bool generated = past_is_same(relation, table, true);
@@ -75,7 +75,22 @@ static void past_take_names(const CapturedRelation *relation, ChangeTableFacts *
     }
     for (size_t i = 0, at = 0; i < relation->count; i++, at++) {
         at = past_next(table, at, generated);
-        past_rename(&table->columns.items[at].name, relation->columns[i].name);
+        ChangeColumnFacts *column = &table->columns.items[at];
+        if (!slice_equal(slice_of(column->name), relation->columns[i].name)) {
+            past_set(&column->alias, slice_of(column->name));
+            past_set(&column->name, relation->columns[i].name);
+        }
+    }
+}
+
+/* A column that was renamed while this process reads: a mapping may mean it by its old name. */
+static void past_take_called(const CapturedRelation *relation, ChangeTableFacts *table)
+{
+    for (size_t i = 0; i < relation->count; i++) {
+        ChangeColumnFacts *column = past_find(table, relation->columns[i].name);
+        if (column != NULL && relation->called[i] != NULL) {
+            past_set(&column->alias, slice_of(relation->called[i]));
+        }
     }
 }
 
@@ -166,8 +181,9 @@ void captured_past_apply(const CapturedRelation *relation, bool gone, ChangeCata
     if (table == NULL) {
         return;
     }
-    past_rename(&table->schema, slice_of(relation->schema));
-    past_rename(&table->name, slice_of(relation->name));
+    past_set(&table->schema, slice_of(relation->schema));
+    past_set(&table->name, slice_of(relation->name));
     past_take_names(relation, table);
+    past_take_called(relation, table);
     past_take_key(relation, table);
 }

@@ -66,6 +66,7 @@ static void table_clear(ChangeTableFacts *table)
 {
     for (size_t i = 0; i < table->columns.count; i++) {
         free(table->columns.items[i].name);
+        free(table->columns.items[i].alias);
         free(table->columns.items[i].fallback);
     }
     vec_free(&table->columns);

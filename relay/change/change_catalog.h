@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/slice.h"
 #include "base/vec.h"
 
 extern const char CHANGE_CATALOG_TABLES[]; /* a row for each column */
@@ -17,6 +16,7 @@ extern const char CHANGE_CATALOG_TYPES_BY_OID[]; /* the same of these types: $1 
 
 typedef struct ChangeColumnFacts {
     char *name;
+    char *alias; /* its name at another time, by which a mapping may mean it; NULL: none */
     uint32_t type;
     int32_t modifier; /* -1: none */
     bool not_null;

@@ -4,6 +4,7 @@
  *   b         the pipeline's publications
  *   rel       tables that can be meant
  *   named     exact names, by mapping;  pattern  expressions, by mapping
+ *   listed    columns that the lists of a mapping name
  *   hit       a table and a mapping that means it
  *   meant     a table, the first mapping that means it, the second
  *   c         a table that is meant, and whose root is not
@@ -127,6 +128,32 @@ static void add_names(const PipelineConfig *pipeline, bool patterns, Text *sql)
         mapped_name_clear(&name);
     }
     text_add(sql, some ? "), " : "SELECT 0, '', false, '', false, 0, false WHERE false), ");
+}
+
+typedef struct Listed {
+    size_t mapping;
+    bool some;
+    Text *sql;
+} Listed;
+
+static void add_listed(void *arg, const char *option, const char *column)
+{
+    Listed *listed = arg;
+    AUTO_TEXT name = ident_literal(column);
+    text_printf(listed->sql, "%s(%zu, '%s', %s)", listed->some ? ", " : "VALUES ", listed->mapping,
+                option, name);
+    listed->some = true;
+}
+
+static void add_columns(const PipelineConfig *pipeline, Text *sql)
+{
+    Listed listed = {.sql = sql};
+    text_add(sql, "listed(i, option, name) AS MATERIALIZED (");
+    for (size_t i = 0; i < pipeline->tables.mapping_count; i++) {
+        listed.mapping = i;
+        mapping_each_column(&pipeline->tables.mappings[i], add_listed, &listed);
+    }
+    text_add(sql, listed.some ? "), " : "SELECT 0, '', '' WHERE false), ");
 }
 
 void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
@@ -259,6 +286,7 @@ void mapped_add_parts(const PipelineConfig *pipeline, const MappedQuestion *ques
     add_tables(pipeline, question->only, sql);
     add_names(pipeline, false, sql);
     add_names(pipeline, true, sql);
+    add_columns(pipeline, sql);
     add_meant(sql);
     text_add(sql,
              "t AS MATERIALIZED (SELECT c.oid AS mapped_oid, c.nspname AS schema, c.relname AS "

@@ -1,6 +1,10 @@
 """A table that is another by the time its changes are read: the log tells of then, the catalog of now."""
 
+import json
+
 import pytest
+
+from support.relay import outboxd
 
 
 def ids(changes):
@@ -74,3 +78,52 @@ def test_records_have_the_key_that_the_table_had_then(late, statement):
 def test_a_key_that_was_no_replica_identity_goes_by_its_names_of_then(late, identity):
     records = late("ALTER TABLE item RENAME id TO number", "CREATE UNIQUE INDEX by_name ON item (name)", f"ALTER TABLE item REPLICA IDENTITY {identity}")
     assert records[0].key == {"id": 1} and records[0]["after"] == {"id": 1, "name": "a"}
+
+
+HIDES = {"mask_columns": ({"mask_columns": [{"column": "{}", "characters": 3}]}, "***"), "exclude_columns": ({"exclude_columns": ["{}"]}, None),
+         "truncate_columns": ({"truncate_columns": [{"column": "{}", "characters": 1}]}, "s"),
+         "hash_columns": ({"hash_columns": ["{}"], "hash_salt": "s"}, "1e42c7c4f1a1"), "columns": ({"columns": ["id", "{}"]}, "secret")}
+
+
+def mapping(option, column):
+    return [{"table": "public.*", **json.loads(json.dumps(HIDES[option][0]).replace("{}", column))}]
+
+
+def shown(change):
+    return next((value for name, value in change["after"].items() if name != "id"), None)
+
+
+@pytest.mark.parametrize("option", HIDES)
+def test_a_column_that_is_renamed_stays_as_hidden_as_it_was(tables, option):
+    """While the relay runs; after a restart the mapping must know the name; and for what was committed under the old name the new one counts."""
+    tables.create("item", "id int PRIMARY KEY, name text NOT NULL")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping(option, "name")).start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'secret')")
+    before = shown(tables.records("item", 1)[0])
+    assert before == HIDES[option][1] or (option == "hash_columns" and len(before) == 64)
+    tables.database.execute("ALTER TABLE item RENAME name TO title; ALTER TABLE item ADD extra int")
+    tables.database.execute("INSERT INTO item VALUES (2, 'secret')")
+    assert shown(tables.records("item", 2)[1]) == before
+    relay.stop()
+    assert relay.start(wait_ready=False).wait_exit(30) == 2
+    assert f"{option} names column 'name', which none of its tables has" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
+    later = tables.relay(snapshot="never", mappings=mapping(option, "title")).start()
+    later.stop()
+    tables.database.execute("INSERT INTO item VALUES (3, 'secret')")
+    tables.database.execute("ALTER TABLE item RENAME title TO label")
+    tables.relay(snapshot="never", mappings=mapping(option, "label")).start()
+    assert shown(tables.records("item", 3)[2]) == before
+
+
+def test_a_column_that_no_table_has_stops_the_start_and_one_that_some_have_does_not(tables):
+    tables.create("item", "id int PRIMARY KEY, name text")
+    tables.create("person", "id int PRIMARY KEY, mail text")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "mial"))
+    assert relay.start(wait_ready=False).wait_exit(30) == 2
+    check = outboxd("check", "-c", relay.config_path)
+    assert check.returncode == 2 and "mask_columns names column 'mial'" in check.stdout
+    tables.relay(snapshot="never", mappings=mapping("mask_columns", "mail")).start()
+    tables.database.execute("INSERT INTO person VALUES (1, 'secret'); INSERT INTO item VALUES (1, 'name')")
+    assert shown(tables.records("person", 1)[0]) == "***" and shown(tables.records("item", 1)[0]) == "name"
