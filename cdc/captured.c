@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "cdc/captured_answers.h"
-#include "rows/mapped.h"
 
 struct Captured {
     const PipelineConfig *pipeline;
@@ -69,26 +68,24 @@ const CapturedTable *captured_find(Captured *captured, uint32_t oid)
 
 /* Questions. */
 
-void captured_add_questions_again(const Captured *captured, uint32_t oid, int server_version,
-                                  Text *sql)
+void captured_add_questions_again(const Captured *captured, uint32_t oid, Text *sql)
 {
-    captured_answers_add_questions(captured->pipeline, captured_at(captured, oid)->relation,
-                                   server_version, sql);
+    captured_answers_add_questions(captured->pipeline, captured_at(captured, oid)->relation, sql);
 }
 
 void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelation *relation,
-                            int server_version, Text *sql)
+                            Text *sql)
 {
     AUTO(CapturedRelation, captured_relation_free) kept = captured_relation_new(relation);
-    captured_answers_add_questions(pipeline, kept, server_version, sql);
+    captured_answers_add_questions(pipeline, kept, sql);
 }
 
-void captured_add_table_questions(const PipelineConfig *pipeline, uint32_t oid, int server_version,
+void captured_add_table_questions(const PipelineConfig *pipeline, const MappedTold *table,
                                   Text *sql)
 {
-    mapped_add_query(pipeline, &(MappedQuestion){.only = oid}, server_version, sql);
+    mapped_add_name_query(pipeline, table, sql);
     text_add(sql, "; ");
-    captured_answers_add_catalog_questions(oid, sql);
+    captured_answers_add_catalog_questions(table->oid, sql);
 }
 
 bool captured_read(Captured *captured, const PGresult *result, Error *err)
@@ -152,8 +149,12 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
                          CAPTURED_MAX);
     }
     CapturedTable *known = captured_add(captured, relation->id);
-    captured_relation_free(&known->relation);
+    CapturedRelation *before = known->relation;
     known->relation = captured_relation_new(relation);
+    if (before != NULL) {
+        captured_relation_follow(known->relation, before);
+    }
+    captured_relation_free(&before);
     return captured_renew(captured, relation->id, err);
 }
 
@@ -162,14 +163,13 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
 {
     const CapturedRelation *relation = captured_at(captured, oid)->relation;
     captured_answers_take_relation(captured->answers, relation);
-    return captured_set(captured,
-                        captured_answers_mapping(captured->answers, captured->pipeline, oid),
+    return captured_set(captured, captured_answers_mapping(captured->answers, captured->pipeline),
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
 }
 
-const MappingConfig *captured_mapping(const Captured *captured, uint32_t oid)
+const MappingConfig *captured_mapping(const Captured *captured)
 {
-    return captured_answers_mapping(captured->answers, captured->pipeline, oid);
+    return captured_answers_mapping(captured->answers, captured->pipeline);
 }
 
 const TableCounts *captured_counts(const Captured *captured)

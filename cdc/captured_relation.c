@@ -15,6 +15,7 @@ CapturedRelation *captured_relation_new(const PgOutputRelation *message)
     relation->identity = message->replica_identity;
     relation->count = message->columns;
     relation->columns = x_calloc(relation->count + 1, sizeof(*relation->columns));
+    relation->called = x_calloc(relation->count + 1, sizeof(*relation->called));
     relation->in_identity = x_calloc(relation->count + 1, sizeof(*relation->in_identity));
     relation->names = x_malloc(message->bytes.length + 1); /* they are a part of it */
     char *next = relation->names;
@@ -38,11 +39,52 @@ void captured_relation_free(CapturedRelation **relation)
     }
     free((*relation)->schema);
     free((*relation)->name);
+    for (size_t i = 0; i < (*relation)->count; i++) {
+        free((*relation)->called[i]);
+    }
+    free((*relation)->called);
     free((*relation)->columns);
     free((*relation)->in_identity);
     free((*relation)->names);
     free(*relation);
     *relation = NULL;
+}
+
+static bool relation_has(const CapturedRelation *relation, Slice name)
+{
+    for (size_t i = 0; i < relation->count; i++) {
+        if (slice_equal(relation->columns[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In the place of a column that is gone there is a new one of its type. One that was dropped and
+ * another that was added look the same: what is hidden too much does less harm. */
+static bool relation_renamed(const CapturedRelation *relation, const CapturedRelation *before,
+                             size_t at)
+{
+    const ChangeColumn *was = &before->columns[at];
+    const ChangeColumn *is = &relation->columns[at];
+    return was->type == is->type && !relation_has(before, is->name) &&
+           !relation_has(relation, was->name);
+}
+
+void captured_relation_follow(CapturedRelation *relation, const CapturedRelation *before)
+{
+    for (size_t i = 0; i < relation->count && i < before->count; i++) {
+        const Slice was = before->columns[i].name;
+        bool same = slice_equal(was, relation->columns[i].name);
+        if (!same && !relation_renamed(relation, before, i)) {
+            continue;
+        }
+        if (before->called[i] != NULL) {
+            relation->called[i] = x_strdup(before->called[i]);
+        } else if (!same) {
+            relation->called[i] = x_strndup(was.data, was.length);
+        }
+    }
 }
 
 void captured_relation_add_types(const CapturedRelation *relation, Text *out)
@@ -52,22 +94,4 @@ void captured_relation_add_types(const CapturedRelation *relation, Text *out)
         text_printf(out, "%s%u", i > 0 ? "," : "", relation->columns[i].type);
     }
     text_add_char(out, '}');
-}
-
-void captured_relation_describe(const CapturedRelation *relation, ChangeCatalog *catalog)
-{
-    ChangeTableFacts *table = change_catalog_put_table(catalog, relation->oid, relation->schema,
-                                                       relation->name, relation->identity);
-    uint16_t in_key = 0;
-    for (size_t i = 0; i < relation->count; i++) {
-        const ChangeColumn *column = &relation->columns[i];
-        bool is_key = relation->in_identity[i] && relation->identity != 'f';
-        in_key = (uint16_t)(in_key + is_key);
-        *vec_add(&table->columns) =
-            (ChangeColumnFacts){.name = x_strndup(column->name.data, column->name.length),
-                                .type = column->type,
-                                .modifier = column->modifier,
-                                .not_null = is_key,
-                                .in_key = is_key ? in_key : 0};
-    }
 }

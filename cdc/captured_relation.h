@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cdc/pgoutput.h"
-#include "change/change_catalog.h"
 #include "change/change_table.h"
 
 typedef struct CapturedRelation {
@@ -12,6 +11,7 @@ typedef struct CapturedRelation {
     char *name;
     char identity; /* of replicas: d, n, f, i */
     ChangeColumn *columns;
+    char **called;     /* what each column was called when this process met it; NULL: as it is */
     bool *in_identity; /* of each column */
     size_t count;
     char *names; /* of the columns, one behind the other */
@@ -20,9 +20,9 @@ typedef struct CapturedRelation {
 CapturedRelation *captured_relation_new(const PgOutputRelation *message);
 void captured_relation_free(CapturedRelation **relation);
 
+/** before: what was kept of the same table until now. Columns that were renamed since are called as
+ * they were. */
+void captured_relation_follow(CapturedRelation *relation, const CapturedRelation *before);
+
 /** Appends the OIDs of its types: "{23,25}". */
 void captured_relation_add_types(const CapturedRelation *relation, Text *out);
-
-/** For a table that is gone: what the relation tells of it stands for what the catalog would. Its
- * key is its replica identity, unless that is all of it. */
-void captured_relation_describe(const CapturedRelation *relation, ChangeCatalog *catalog);

@@ -16,6 +16,8 @@ void requeue_letters_clear(RequeueLetters *letters)
         free(letters->items.items[i].texts);
     }
     vec_free(&letters->items);
+    free(letters->schema);
+    free(letters->relation);
     free(letters->name);
     *letters = (RequeueLetters){0};
 }
@@ -24,13 +26,16 @@ void requeue_add_look(const char *dead_letter, const char *pipeline, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline);
     text_printf(sql,
-                "SELECT a.id AS requeued_id, pg_catalog.concat_ws('.', a.r->>'schema',"
-                " a.r->>'table') AS table_name, (a.r->'key')::pg_catalog.text AS row_key,"
+                "SELECT a.id AS requeued_id, a.r->>'schema' AS table_schema,"
+                " a.r->>'table' AS table_name, (a.r->'key')::pg_catalog.text AS row_key,"
                 " c.oid AS table_oid FROM (SELECT d.id, d.event->'row' AS r FROM %s d"
                 "  WHERE d.pipeline = %s AND d.requeued_at IS NOT NULL ORDER BY d.id LIMIT %d) a"
-                " LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = a.r->>'schema'"
-                " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid"
-                "  AND c.relname = a.r->>'table' AND c.relkind IN ('r', 'p') ORDER BY a.id",
+                " LEFT JOIN LATERAL (SELECT k.oid FROM pg_catalog.pg_class k"
+                "  JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace"
+                "  WHERE k.relkind IN ('r', 'p') AND (k.oid = (a.r->>'oid')::pg_catalog.oid"
+                "   OR (n.nspname = a.r->>'schema' AND k.relname = a.r->>'table'))"
+                "  ORDER BY k.oid = (a.r->>'oid')::pg_catalog.oid DESC LIMIT 1) c ON true"
+                " ORDER BY a.id",
                 dead_letter, name, REQUEUE_ROUND);
 }
 
@@ -41,9 +46,12 @@ bool requeue_read_look(const PGresult *result, RequeueLetters *letters)
     }
     requeue_letters_clear(letters);
     for (int row = 0; row < PQntuples(result); row++) {
-        const char *name = pg_field(result, row, "table_name");
+        AUTO_TEXT name = x_format("%s.%s", pg_field(result, row, "table_schema"),
+                                  pg_field(result, row, "table_name"));
         if (letters->name == NULL) {
             letters->name = x_strdup(name);
+            letters->schema = x_strdup(pg_field(result, row, "table_schema"));
+            letters->relation = x_strdup(pg_field(result, row, "table_name"));
             letters->table = (uint32_t)strtoul(pg_field(result, row, "table_oid"), NULL, 10);
         }
         if (strcmp(letters->name, name) == 0) {

@@ -1,7 +1,8 @@
 /* requeue_letters: dead letters of changes that were asked for, and the statements about them.
  *
- * A letter names its row in member "row" of its event (change_made.h): schema, table, and the
- * columns of its key with their texts. One round is about the letters of one table. */
+ * A letter names its row in member "row" of its event (change_made.h): its table by OID and name,
+ * and the columns of its key with their texts. One round is about the letters of one table, which
+ * may have another name by now. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -11,7 +12,7 @@
 #include "base/vec.h"
 #include "cdc/keyed_sql.h"
 
-enum { REQUEUE_ROUND = 100 /* letters at a time */ };
+enum { REQUEUE_ROUND = 20 /* letters at a time: their rows are in memory together */ };
 
 typedef struct RequeueLetter {
     int64_t id;
@@ -25,7 +26,9 @@ typedef struct RequeueLetter {
 typedef struct RequeueLetters {
     VEC(RequeueLetter) items;
     uint32_t table; /* 0: it is gone */
-    char *name;     /* schema.table */
+    char *schema;   /* as the first letter has them */
+    char *relation;
+    char *name; /* both, for people */
 } RequeueLetters;
 
 void requeue_letters_clear(RequeueLetters *letters);

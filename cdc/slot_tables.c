@@ -34,10 +34,11 @@ Status slot_tables_compare(const PipelineConfig *pipeline, const SlotStored *sto
     size_t lost_count = 0;
     size_t added_count = 0;
     for (size_t i = 0; i < changes.count; i++) {
-        if (changes.items[i].lost != 0) {
-            add_name(changes.items[i].table, lost_count++, &lost);
-        } else if ((changes.items[i].table->sends & OPERATION_CREATE) != 0) {
-            add_name(changes.items[i].table, added_count++, &added);
+        const MappedChange *change = &changes.items[i];
+        if (change->lost != 0) {
+            add_name(change->table, lost_count++, &lost);
+        } else if ((change->gained & OPERATION_CREATE) != 0) {
+            add_name(change->table, added_count++, &added);
         }
     }
     vec_free(&changes);

@@ -51,23 +51,33 @@ void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables)
 {
     view->began_us = view->said_us = clock_monotonic_us();
     view->began_at = snapshot_view_total(tables).done;
-    view->end_wall_us = 0;
+    view->ended_us = 0;
     view->long_said = view->wal_said = false;
 }
 
 void snapshot_view_end(SnapshotView *view)
 {
-    view->began_us = 0;
-    view->end_wall_us = clock_wall_us();
+    view->ended_us = clock_monotonic_us();
+}
+
+bool snapshot_view_is_running(const SnapshotView *view)
+{
+    return view->began_us != 0 && view->ended_us == 0;
+}
+
+int64_t snapshot_view_took_us(const SnapshotView *view)
+{
+    int64_t now_us = view->ended_us != 0 ? view->ended_us : clock_monotonic_us();
+    return view->began_us != 0 ? now_us - view->began_us : 0;
 }
 
 int64_t snapshot_view_left_s(const SnapshotView *view, const SnapshotTotal *total)
 {
     double gained = total->done - view->began_at;
-    if (view->began_us == 0 || gained <= 0) {
+    if (!snapshot_view_is_running(view) || gained <= 0) {
         return -1;
     }
-    double passed = (double)(clock_monotonic_us() - view->began_us) / 1e6;
+    double passed = (double)snapshot_view_took_us(view) / 1e6;
     return (int64_t)(passed * (1 - total->done) / gained + 0.5);
 }
 
@@ -107,7 +117,7 @@ static void view_warn(SnapshotView *view, int64_t now_us, const SnapshotCost *co
 void snapshot_view_say(SnapshotView *view, const SnapshotTables *tables, const SnapshotCost *cost)
 {
     int64_t now_us = clock_monotonic_us();
-    if (view->began_us == 0) {
+    if (!snapshot_view_is_running(view)) {
         return;
     }
     if (now_us - view->said_us >= SAY_SECONDS * INT64_C(1000000)) {
@@ -137,14 +147,14 @@ void snapshot_view_show(const SnapshotView *view, const SnapshotTables *tables, 
     json_t *snapshot = document_object(pipeline, "snapshot");
     int64_t left_s = snapshot_view_left_s(view, &total);
     document_text(snapshot, "state",
-                  view->began_us != 0      ? "running"
-                  : view->end_wall_us != 0 ? "complete"
-                                           : "waiting");
+                  view->ended_us != 0   ? "complete"
+                  : view->began_us != 0 ? "running"
+                                        : "waiting");
     document_number(snapshot, "percent", "%.0f", total.done * 100);
     document_count(snapshot, "rows", (int64_t)total.rows);
     document_count(snapshot, "rows_expected", total.rows_expected);
     document_count(snapshot, "bytes", (int64_t)total.bytes);
-    if (view->began_us != 0 && left_s >= 0) {
+    if (left_s >= 0) {
         document_count(snapshot, "seconds_left", left_s);
         document_time(snapshot, "ends_at", clock_wall_us() + left_s * 1000000);
     }

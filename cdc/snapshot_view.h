@@ -1,4 +1,4 @@
-/* snapshot_view: how far a snapshot is: for the log, `status` and metrics. */
+/* snapshot_view: how far a snapshot is: for the log and `status` (metrics: snapshot_series.h). */
 #pragma once
 
 #include <jansson.h>
@@ -8,19 +8,19 @@
 
 typedef struct SnapshotView {
     const PipelineConfig *pipeline;
-    int64_t began_us;    /* monotonic: of this run of it; 0: it does not run */
-    double began_at;     /* what was done then, 0 to 1 */
-    int64_t said_us;     /* monotonic: of the last line */
-    bool long_said;      /* that it is held for too long */
-    bool wal_said;       /* that the slot retains too much */
-    int64_t end_wall_us; /* when it was complete; 0: it is not */
+    int64_t began_us; /* monotonic: of this run of it; 0: it did not begin */
+    int64_t ended_us; /* monotonic: when it was complete; 0: it is not */
+    double began_at;  /* what was done then, 0 to 1 */
+    int64_t said_us;  /* monotonic: of the last line */
+    bool long_said;   /* that it is held for too long */
+    bool wal_said;    /* that the slot retains too much */
 } SnapshotView;
 
 /* All tables together. */
 typedef struct SnapshotTotal {
     uint64_t rows;
     uint64_t bytes;
-    int64_t rows_expected; /* -1: not known */
+    int64_t rows_expected; /* of the tables of which it is known */
     size_t tables;
     size_t tables_done;
     double done; /* 0 to 1, by the size of the tables and the blocks that were given out */
@@ -34,6 +34,10 @@ void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables);
 void snapshot_view_end(SnapshotView *view);
 /** Seconds that it will still take; -1: not known. */
 int64_t snapshot_view_left_s(const SnapshotView *view, const SnapshotTotal *total);
+/** It is read and published. */
+bool snapshot_view_is_running(const SnapshotView *view);
+/** Microseconds that this run of it has taken, or did. */
+int64_t snapshot_view_took_us(const SnapshotView *view);
 /* What it costs the server. */
 typedef struct SnapshotCost {
     int64_t held_us;    /* monotonic: since when the snapshot is held */

@@ -266,9 +266,11 @@ static SourceSight wal_sight(const Source *source, int64_t seq, Slice event_id, 
     return view_sight(parts_of(source)->work->view, seq, event_id, insert_lsn);
 }
 
-static double wal_backlog(const Source *source)
+static void wal_collect(const Source *source, double *ret_backlog)
 {
-    return view_backlog(parts_of(source)->work->view);
+    const WalWork *work = parts_of(source)->work;
+    *ret_backlog = view_backlog(work->view);
+    filling_collect(work->fill);
 }
 
 static void wal_status(const Source *source, json_t *pipeline)
@@ -301,7 +303,7 @@ static const SourceOps WAL_OPS = {
     .verified = wal_verified,
     .sight = wal_sight,
     .look_at_rows = wal_look_at_rows,
-    .backlog = wal_backlog,
+    .collect = wal_collect,
     .may_park = wal_may_park,
     .parked = wal_parked,
     .reread = wal_reread,

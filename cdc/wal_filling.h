@@ -28,6 +28,8 @@ typedef struct FillingOps {
     void (*came_back)(Filling *filling, const Batch *batch);
     /** Its members in the pipeline's status. NULL: none. */
     void (*status)(const Filling *filling, json_t *pipeline);
+    /** Sets its metrics, before a scrape. NULL: it has none. */
+    void (*collect)(const Filling *filling);
     /** The last row was read ... */
     bool (*is_complete)(const Filling *filling);
     /** ... and that all is published is written down. */
@@ -86,6 +88,13 @@ static inline void filling_status(const Filling *filling, json_t *pipeline)
 {
     if (filling->ops->status != NULL) {
         filling->ops->status(filling, pipeline);
+    }
+}
+
+static inline void filling_collect(const Filling *filling)
+{
+    if (filling->ops->collect != NULL) {
+        filling->ops->collect(filling);
     }
 }
 

@@ -274,7 +274,7 @@ static void on_described(void *arg, const Error *err)
     if (!wal_goes_on(requeue->wal, err)) {
         return;
     }
-    const MappingConfig *mapping = captured_mapping(requeue->captured, oid);
+    const MappingConfig *mapping = captured_mapping(requeue->captured);
     AUTO_ERROR why = {0};
     if (!columns->told) {
         requeue_give_up_all(requeue);
@@ -299,7 +299,9 @@ static void requeue_run_describe(void *arg)
     AUTO_BUFFER sql = TEXT_EMPTY;
     snapshot_answer_clear(requeue->round->columns);
     captured_set_database(requeue->captured, PQdb(pg_conn_raw(claim_conn(wal->claim))));
-    captured_add_table_questions(wal->pipeline, oid, wal_server_version(wal), &sql);
+    captured_add_table_questions(
+        wal->pipeline,
+        &(MappedTold){oid, requeue->round->letters.schema, requeue->round->letters.relation}, &sql);
     text_add(&sql, "; ");
     snapshot_add_columns(wal->pipeline, oid, wal_server_version(wal), &sql);
     claim_ask(wal->claim, &(PgQuery){.step = "describe the table of dead letters",

@@ -19,6 +19,7 @@
 #include "cdc/snapshot_hold.h"
 #include "cdc/snapshot_record.h"
 #include "cdc/snapshot_rows.h"
+#include "cdc/snapshot_series.h"
 #include "cdc/snapshot_view.h"
 #include "cdc/snapshot_worker.h"
 #include "cdc/wire.h"
@@ -28,8 +29,9 @@ typedef enum SnapshotStage {
     STAGE_ASKED,   /* what is written of it already */
     STAGE_HOLDING, /* a snapshot is being taken */
     STAGE_READING,
-    STAGE_READ,     /* all rows were read */
-    STAGE_RECORDED, /* they are published, and that is written down */
+    STAGE_READ,      /* all rows were read */
+    STAGE_RECORDING, /* that all of it is published */
+    STAGE_RECORDED,  /* they are published, and that is written down */
 } SnapshotStage;
 
 typedef struct Snapshot {
@@ -43,10 +45,10 @@ typedef struct Snapshot {
     SnapshotHold *hold;
     SnapshotRecord *record;
     SnapshotView view;
+    SnapshotSeries *series;
     VEC(SnapshotWorker *) workers;
     char exported[64]; /* name of the slot's snapshot; "": there is none */
     bool announced;
-    bool recording; /* that all of it is published */
 } Snapshot;
 
 static_assert(offsetof(Snapshot, filling) == 0, "a Filling * is one of its Snapshot");
@@ -90,10 +92,7 @@ static void on_recorded(void *arg, const Error *err)
 static void snapshot_record_all(Snapshot *snapshot)
 {
     const WalBooks *books = snapshot->books;
-    if (snapshot->recording) {
-        return;
-    }
-    snapshot->recording = true;
+    snapshot->stage = STAGE_RECORDING;
     AUTO_ERROR injected = {0};
     if (FAILPOINT_FAILS("snapshot_end", &injected)) {
         claim_lose(snapshot->wal->claim, &injected);
@@ -187,12 +186,17 @@ static bool snapshot_has_room(const Snapshot *snapshot)
     return handover_room(snapshot->handover, &events, &bytes);
 }
 
-static void snapshot_say(Snapshot *snapshot)
+static uint64_t snapshot_wal_bytes(const Snapshot *snapshot)
 {
     uint64_t from = progress_start(snapshot->books->progress);
     uint64_t end = server_log_end(snapshot->books->log);
+    return end > from ? end - from : 0;
+}
+
+static void snapshot_say(Snapshot *snapshot)
+{
     const SnapshotCost cost = {.held_us = snapshot_hold_since_us(snapshot->hold),
-                               .wal_bytes = end > from ? end - from : 0};
+                               .wal_bytes = snapshot_wal_bytes(snapshot)};
     snapshot_view_say(&snapshot->view, &snapshot->tables, &cost);
 }
 
@@ -449,6 +453,13 @@ static void snapshot_status(const Filling *filling, json_t *pipeline)
     snapshot_view_show(&snapshot->view, &snapshot->tables, pipeline);
 }
 
+static void snapshot_collect(const Filling *filling)
+{
+    const Snapshot *snapshot = (const Snapshot *)filling;
+    snapshot_series_collect(snapshot->series, &snapshot->view, &snapshot->tables,
+                            snapshot_wal_bytes(snapshot));
+}
+
 static bool snapshot_is_complete(const Filling *filling)
 {
     return ((const Snapshot *)filling)->stage >= STAGE_READ;
@@ -470,9 +481,10 @@ static void snapshot_close(Filling *filling)
     snapshot_close_connections(snapshot);
     snapshot_rows_forget(snapshot->rows);
     snapshot_record_drop(snapshot->record);
-    snapshot->recording = false;
     if (snapshot->stage < STAGE_READ) {
         snapshot->stage = STAGE_NONE;
+    } else if (snapshot->stage == STAGE_RECORDING) {
+        snapshot->stage = STAGE_READ;
     }
 }
 
@@ -481,6 +493,7 @@ static void snapshot_forget(Filling *filling)
     Snapshot *snapshot = (Snapshot *)filling;
     snapshot_close(filling);
     snapshot_tables_clear(&snapshot->tables);
+    snapshot_series_forget(snapshot->series);
     snapshot->view = (SnapshotView){.pipeline = snapshot->wal->pipeline};
     snapshot->stage = STAGE_NONE;
     snapshot->exported[0] = '\0';
@@ -497,6 +510,7 @@ static void snapshot_free(Filling *filling)
     snapshot_hold_free(&snapshot->hold);
     snapshot_record_free(&snapshot->record);
     snapshot_rows_free(&snapshot->rows);
+    snapshot_series_free(&snapshot->series);
     snapshot_tables_clear(&snapshot->tables);
     free(snapshot);
 }
@@ -508,6 +522,7 @@ static const FillingOps SNAPSHOT_OPS = {
     .next = snapshot_next,
     .came_back = snapshot_came_back,
     .status = snapshot_status,
+    .collect = snapshot_collect,
     .is_complete = snapshot_is_complete,
     .is_recorded = snapshot_is_recorded,
     .is_announced = snapshot_is_announced,
@@ -524,6 +539,9 @@ Filling *wal_snapshot_new(WalContext *wal, const WalBooks *books, Handover *hand
     snapshot->books = books;
     snapshot->handover = handover;
     snapshot->view.pipeline = wal->pipeline;
+    bool never = wal->pipeline->tables.snapshot == SNAPSHOT_MODE_NEVER;
+    snapshot->series =
+        snapshot_series_new(never ? NULL : wal->options->metrics, wal->pipeline->name);
     snapshot->rows = snapshot_rows_new(&(SnapshotRowsParts){.pipeline = wal->pipeline,
                                                             .schema = wal->table->schema,
                                                             .changes = books->changes,

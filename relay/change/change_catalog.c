@@ -66,6 +66,7 @@ static void table_clear(ChangeTableFacts *table)
 {
     for (size_t i = 0; i < table->columns.count; i++) {
         free(table->columns.items[i].name);
+        free(table->columns.items[i].alias);
         free(table->columns.items[i].fallback);
     }
     vec_free(&table->columns);
@@ -167,18 +168,12 @@ ChangeTableFacts *change_catalog_put_table(ChangeCatalog *catalog, uint32_t oid,
     return &catalog->tables.items[at];
 }
 
-void change_catalog_name_table(ChangeCatalog *catalog, uint32_t oid, Slice schema, Slice name)
+ChangeTableFacts *change_catalog_edit(ChangeCatalog *catalog, uint32_t oid)
 {
     bool found = false;
     size_t at = place_of(catalog->tables.items, catalog->tables.count, sizeof(ChangeTableFacts),
                          oid, &found);
-    if (found) {
-        ChangeTableFacts *table = &catalog->tables.items[at];
-        free(table->schema);
-        free(table->name);
-        table->schema = x_strndup(schema.data, schema.length);
-        table->name = x_strndup(name.data, name.length);
-    }
+    return found ? &catalog->tables.items[at] : NULL;
 }
 
 /* The table of a row: a new one, without columns, where the row is the first of it. */

@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/slice.h"
 #include "base/vec.h"
 
 extern const char CHANGE_CATALOG_TABLES[]; /* a row for each column */
@@ -17,6 +16,7 @@ extern const char CHANGE_CATALOG_TYPES_BY_OID[]; /* the same of these types: $1 
 
 typedef struct ChangeColumnFacts {
     char *name;
+    char *alias; /* its name at another time, by which a mapping may mean it; NULL: none */
     uint32_t type;
     int32_t modifier; /* -1: none */
     bool not_null;
@@ -58,8 +58,8 @@ Status change_catalog_read_tables(ChangeCatalog *catalog, const PGresult *result
 /** A table without columns, in the place of what was known of it: the caller adds them. */
 ChangeTableFacts *change_catalog_put_table(ChangeCatalog *catalog, uint32_t oid, const char *schema,
                                            const char *name, char identity);
-/** The table, if it is known, has that name: the one of its rows' time. */
-void change_catalog_name_table(ChangeCatalog *catalog, uint32_t oid, Slice schema, Slice name);
+/** For a caller that knows better; its columns are in their order. NULL: the table is not known. */
+ChangeTableFacts *change_catalog_edit(ChangeCatalog *catalog, uint32_t oid);
 
 /** NULL: not known. */
 const ChangeTypeFacts *change_catalog_type(const ChangeCatalog *catalog, uint32_t oid);

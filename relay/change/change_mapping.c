@@ -131,27 +131,3 @@ Status change_mapping_redact(const MappingConfig *mapping, const ChangeRedactCol
     }
     return OK;
 }
-
-static void each_of(const ColumnLength *lengths, size_t count,
-                    void (*see)(const char *name, void *data), void *data)
-{
-    for (size_t i = 0; i < count; i++) {
-        see(lengths[i].column, data);
-    }
-}
-
-void change_mapping_each(const MappingConfig *mapping, void (*see)(const char *name, void *data),
-                         void *data)
-{
-    if (mapping == NULL) {
-        return;
-    }
-    const StringList *const lists[] = {&mapping->columns, &mapping->exclude, &mapping->hash};
-    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
-        for (size_t k = 0; k < lists[i]->count; k++) {
-            see(lists[i]->items[k], data);
-        }
-    }
-    each_of(mapping->masks, mapping->mask_count, see, data);
-    each_of(mapping->cuts, mapping->cut_count, see, data);
-}

@@ -41,8 +41,3 @@ typedef struct ChangeRedactColumn {
  * asked for and its values are no text. */
 Status change_mapping_redact(const MappingConfig *mapping, const ChangeRedactColumn *column,
                              ChangeRedact *ret, Error *err);
-
-/** Calls back for each name that stands in the mapping and may be missing in a table: of all its
- * lists but the key. */
-void change_mapping_each(const MappingConfig *mapping, void (*see)(const char *name, void *data),
-                         void *data);

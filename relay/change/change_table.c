@@ -92,6 +92,34 @@ static void set_constants(ChangeTableColumn *column, ChangeOut *out)
     }
 }
 
+/* A mapping may mean a column by a name of another time: what was to be hidden stays hidden. */
+static Status redact_column(const Making *making, size_t at, const char *alias, Error *err)
+{
+    const MappingConfig *mapping = making->mapping;
+    const ChangeColumn *given = &making->relation->columns[at];
+    ChangeTableColumn *column = &making->table->columns[at];
+    const char *const names[] = {column->name, alias};
+    bool excluded = false;
+    column->shown = false;
+    for (size_t i = 0; i < 2 && names[i] != NULL; i++) {
+        excluded = excluded || change_mapping_excludes(mapping, names[i]);
+        column->shown = column->shown || change_mapping_shows(mapping, names[i]);
+    }
+    column->shown = column->shown && !excluded;
+    for (size_t i = 0; i < 2 && names[i] != NULL && !excluded; i++) {
+        const ChangeRedactColumn redacted = {
+            .table = making->table->name,
+            .name = names[i],
+            .type = column->type,
+            .length = change_type_length(making->tables->catalog, given->type, given->modifier)};
+        if (column->redact.kind == REDACT_NONE &&
+            change_mapping_redact(mapping, &redacted, &column->redact, err) != OK) {
+            return FAILED;
+        }
+    }
+    return OK;
+}
+
 static Status make_column(const Making *making, size_t at, Error *err)
 {
     const ChangeCatalog *catalog = making->tables->catalog;
@@ -108,20 +136,13 @@ static Status make_column(const Making *making, size_t at, Error *err)
     if (column->type == NULL) {
         return OK;
     }
-    column->shown = change_mapping_shows(making->mapping, column->name);
     const ChangeTypeFacts *type = change_catalog_type(catalog, given->type);
     if (facts != NULL && facts->fallback != NULL) {
         column->fallback =
             change_default_read(column->type, given->type, type != NULL && type->kind == 'e',
                                 facts->fallback, making->out);
     }
-    const ChangeRedactColumn redacted = {
-        .table = making->table->name,
-        .name = column->name,
-        .type = column->type,
-        .length = change_type_length(catalog, given->type, given->modifier)};
-    if (!change_mapping_excludes(making->mapping, column->name) &&
-        change_mapping_redact(making->mapping, &redacted, &column->redact, err) != OK) {
+    if (redact_column(making, at, facts != NULL ? facts->alias : NULL, err) != OK) {
         return FAILED;
     }
     set_constants(column, making->out);
@@ -154,6 +175,14 @@ static Status refuse_key(const Making *making, const char *column, const char *r
     return error_hint(err, "Name other columns with key, or give this table a mapping of its own.");
 }
 
+static bool is_called(const Making *making, size_t at, const char *name)
+{
+    const char *own = making->table->columns[at].name;
+    const ChangeColumnFacts *facts = facts_of(making->facts, slice_of(own));
+    return strcmp(own, name) == 0 ||
+           (facts != NULL && facts->alias != NULL && strcmp(facts->alias, name) == 0);
+}
+
 /* The columns that the mapping names, in its order. */
 static Status name_key(const Making *making, Error *err)
 {
@@ -161,7 +190,7 @@ static Status name_key(const Making *making, Error *err)
     const StringList *names = &making->mapping->key;
     for (size_t i = 0; i < names->count; i++) {
         size_t at = 0;
-        while (at < table->count && strcmp(table->columns[at].name, names->items[i]) != 0) {
+        while (at < table->count && !is_called(making, at, names->items[i])) {
             at++;
         }
         if (at == table->count) {
@@ -202,19 +231,6 @@ static Status make_key(const Making *making, Error *err)
     bool told = mapping != NULL && mapping->key_table && table->key_count > 0;
     table->key_table = told ? x_format(",\"" KEY_TABLE "\":%s", base) : x_strdup("");
     return OK;
-}
-
-static void see_name(const char *name, void *data)
-{
-    const Making *making = data;
-    if (facts_of(making->facts, slice_of(name)) != NULL) {
-        return;
-    }
-    ChangeTable *table = making->table;
-    char *longer =
-        x_format("%s%s%s", table->unmatched, table->unmatched[0] != '\0' ? ", " : "", name);
-    free(table->unmatched);
-    table->unmatched = longer;
 }
 
 static void add_field(const ChangeTableColumn *column, bool redacted, Text *out)
@@ -295,8 +311,6 @@ static Status make_table(Making *making, Error *err)
     if (make_key(making, err) != OK) {
         return FAILED;
     }
-    table->unmatched = x_strdup("");
-    change_mapping_each(making->mapping, see_name, making);
     AUTO_TEXT schema = json_of(names.schema);
     AUTO_TEXT name = json_of(names.table);
     table->place = x_format("\"schema\":%s,\"table\":%s", schema, name);
@@ -359,7 +373,6 @@ void change_table_free(ChangeTable **table)
     free(old->columns);
     free(old->key);
     free(old->key_table);
-    free(old->unmatched);
     free(old->name);
     free(old->topic);
     free(old->place);

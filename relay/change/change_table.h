@@ -38,7 +38,6 @@ typedef struct ChangeTable {
     char *value_head;  /* the same of the value */
     const char *close; /* "}" or "" */
     char *key_table;   /* the member of the key that names the table, with its comma; "": none */
-    char *unmatched; /* names of the mapping that the table does not have, with ", " between; "" */
     size_t key_count;
     uint16_t *key; /* columns in their order */
     size_t count;

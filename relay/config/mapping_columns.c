@@ -144,3 +144,15 @@ void mapping_columns_check(Load *load, const MappingConfig *mapping)
     columns_check_key(load, mapping, &lists);
     columns_check_salt(load, mapping);
 }
+
+void mapping_each_column(const MappingConfig *mapping,
+                         void (*see)(void *arg, const char *option, const char *column), void *arg)
+{
+    ColumnLists lists = lists_of(mapping);
+    for (size_t i = 0; i < LIST_COUNT; i++) {
+        const ColumnList *list = &lists.items[i];
+        for (size_t k = 0; i != LIST_KEY && k < list->count; k++) {
+            see(arg, list->path, list_name(list, k));
+        }
+    }
+}

@@ -30,12 +30,11 @@ static Status change_is_unmapped(const PipelineConfig *pipeline, const char *sch
 }
 
 static Status change_find_mapping(const DeadStore *store, const PipelineConfig *pipeline,
-                                  const char *schema, const char *table, bool *ret_mapped,
-                                  Error *err)
+                                  const MappedTold *told, bool *ret_mapped, Error *err)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
     AUTO(PGresult, pg_session_free_result) found = NULL;
-    mapped_add_name_query(pipeline, schema, table, &sql);
+    mapped_add_name_query(pipeline, told, &sql);
     if (pg_session_query(store->session,
                          &(PgAsk){.step = "mapping of a dead letter", .sql = sql.data}, &found,
                          err) != OK) {
@@ -65,11 +64,13 @@ Status dead_change_ask(const DeadStore *store, const PipelineConfig *pipeline, c
     const json_t *of = json_object_get(event, DEAD_LETTER_ROW);
     const char *schema = json_string_value(json_object_get(of, "schema"));
     const char *table = json_string_value(json_object_get(of, "table"));
+    const MappedTold told = {(uint32_t)json_integer_value(json_object_get(of, "oid")), schema,
+                             table};
     bool mapped = false;
     Status status = FAILED;
     if (schema == NULL || table == NULL || json_object_size(json_object_get(of, "key")) == 0) {
         (void)change_names_no_row(row, err);
-    } else if (change_find_mapping(store, pipeline, schema, table, &mapped, err) == OK) {
+    } else if (change_find_mapping(store, pipeline, &told, &mapped, err) == OK) {
         status = mapped ? change_mark(store, row, err)
                         : change_is_unmapped(pipeline, schema, table, row, err);
     }

@@ -41,19 +41,42 @@ static void print_reason(const PGresult *rows, int row, bool cut, Text *out)
     text_add(out, *end != '\0' ? "..." : "");
 }
 
+/* Of one that is listed only a place in the WAL tells where it came from. */
+static bool list_has_places(const PGresult *rows)
+{
+    for (int row = 0; row < PQntuples(rows); row++) {
+        if (value(rows, row, DEAD_LSN) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_headings(ScreenTable *table, bool placed)
+{
+    static const struct {
+        const char *name;
+        bool number;
+    } HEADINGS[] = {{"id", true},          {"stored at", false}, {"pipeline", false},
+                    {"event type", false}, {"key", false},       {"lsn", false},
+                    {"tried", true},       {"reason", false}};
+    for (size_t i = 0; i < sizeof(HEADINGS) / sizeof(HEADINGS[0]); i++) {
+        if (placed || strcmp(HEADINGS[i].name, "lsn") != 0) {
+            screen_table_add(table, HEADINGS[i].number, COLOUR_DIM, HEADINGS[i].name);
+        }
+    }
+}
+
 void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool whole, Text *out)
 {
-    static const char *const HEADINGS[] = {"id",  "stored at", "pipeline", "event type",
-                                           "key", "tried",     "reason"};
     int count = PQntuples(rows);
     if (count == 0) {
         text_add(out, "no dead letters\n");
         return;
     }
-    ScreenTable table = {.columns = 7};
-    for (int i = 0; i < 7; i++) {
-        screen_table_add(&table, i == 0 || i == 5, COLOUR_DIM, HEADINGS[i]);
-    }
+    bool placed = list_has_places(rows);
+    ScreenTable table = {.columns = placed ? 8 : 7};
+    print_headings(&table, placed);
     for (int row = 0; row < count; row++) {
         AUTO_BUFFER reason = TEXT_EMPTY;
         print_reason(rows, row, !whole, &reason);
@@ -62,6 +85,9 @@ void dead_print_list(const PGresult *rows, int64_t total, bool colours, bool who
         screen_table_add(&table, false, COLOUR_NONE, shown(rows, row, DEAD_PIPELINE));
         screen_table_add(&table, false, COLOUR_NONE, shown(rows, row, DEAD_EVENT_TYPE));
         screen_table_add(&table, false, COLOUR_NONE, shown(rows, row, DEAD_KEY));
+        if (placed) {
+            screen_table_add(&table, false, COLOUR_NONE, shown(rows, row, DEAD_LSN));
+        }
         screen_table_add(&table, true, COLOUR_NONE, shown(rows, row, DEAD_ATTEMPTS));
         screen_table_add(&table, false, COLOUR_WARN, text_string(&reason));
     }
@@ -103,7 +129,8 @@ static void add_brief(const PGresult *rows, int row, Text *json)
                  {"key", DEAD_KEY},
                  {"code", DEAD_CODE},
                  {"reason", DEAD_REASON},
-                 {"event_id", DEAD_EVENT_ID}};
+                 {"event_id", DEAD_EVENT_ID},
+                 {"lsn", DEAD_LSN}};
     add_json_number(json, "id", value(rows, row, DEAD_ID));
     for (size_t i = 0; i < sizeof(TEXTS) / sizeof(TEXTS[0]); i++) {
         text_add_char(json, ',');
@@ -255,6 +282,16 @@ static void add_member_line(Text *out, const char *name, const json_t *member, c
     text_add(out, " bytes, in event_large_values\n");
 }
 
+/* In the WAL. */
+static void add_place(const json_t *event, Text *out)
+{
+    const json_t *lsn = json_object_get(event, DEAD_LETTER_LSN);
+    if (lsn != NULL) {
+        add_json_value_line(out, DEAD_LETTER_LSN, lsn);
+        add_json_value_line(out, DEAD_LETTER_ORDINAL, json_object_get(event, DEAD_LETTER_ORDINAL));
+    }
+}
+
 static void add_event(const PGresult *row, Text *out)
 {
     text_add(out, "\nevent\n");
@@ -269,6 +306,7 @@ static void add_event(const PGresult *row, Text *out)
     }
     json_t *large = json_loads(shown(row, 0, DEAD_LARGE), 0, NULL);
     add_json_value_line(out, "seq", json_object_get(event, "seq"));
+    add_place(event, out);
     for (EventField field = FIELD_EVENT_ID; field < FIELD_COUNT; field++) {
         const char *name = event_field_name(field);
         add_member_line(out, name, json_object_get(event, name), json_object_get(large, name));

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "pg/result.h"
 #include "rows/companion.h"
+#include "rows/dead_letter.h"
 
 enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 30000 };
 
@@ -13,7 +14,7 @@ enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 30000 };
     "id, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), pipeline,"              \
     " event->>'event_type', coalesce(event->>'aggregate_id',"                                      \
     " CASE WHEN record_key IS NOT NULL THEN encode(record_key, 'escape') END),"                    \
-    " error_code, reason, attempts, event_id"
+    " error_code, reason, attempts, event_id, event->>'" DEAD_LETTER_LSN "'"
 #define FURTHER                                                                                    \
     ", seq, event::text, topic, record_key, record_value, record_headers::text,"                   \
     " to_char(record_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"          \

@@ -33,6 +33,7 @@ enum {
     DEAD_REASON,
     DEAD_ATTEMPTS,
     DEAD_EVENT_ID,
+    DEAD_LSN,    /* of an event that has no row to be found by, else NULL */
     DEAD_LISTED, /* number of these */
     /* Further ones of dead_store_find. */
     DEAD_SEQ = DEAD_LISTED,

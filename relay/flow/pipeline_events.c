@@ -456,7 +456,7 @@ void pipeline_collect(Pipeline *p)
     *stats->now->in_flight_events = (double)view.in_flight_events;
     *stats->now->in_flight_bytes = (double)view.in_flight_bytes;
     *stats->now->unmarked_events = (double)view.unmarked_events;
-    *stats->now->backlog_events = p->parts->source->ops->backlog(p->parts->source);
+    p->parts->source->ops->collect(p->parts->source, stats->now->backlog_events);
     *stats->now->window_events = (double)(view.in_flight_events + view.unmarked_events);
     *stats->now->last_publish = (double)view.last_published_us / 1e6;
     *stats->now->waiting_events = (double)waiting.events;

@@ -50,6 +50,10 @@ static const char NO_EVENT[] =
     "Find out who writes such messages, and stop everyone else: outboxd migrate --guard-messages. "
     "outboxd dead list shows the dead letter, which can only be discarded.";
 
+static const char NO_ROW[] =
+    "outboxd dead list shows the dead letter, with this place in the WAL. A change cannot be "
+    "requeued: fix the cause, then change the row again.";
+
 /* Whether the id can be typed as an argument. */
 static bool aside_is_shown(Slice id)
 {
@@ -68,7 +72,8 @@ static void pipeline_say_aside(Pipeline *p, const Event *event, const Error *err
 {
     AUTO_ERROR named = {0};
     error_copy(&named, err);
-    if (event->schema->field[FIELD_EVENT_ID] == SCHEMA_NONE) { /* nothing else says which it is */
+    bool change = event->schema->field[FIELD_EVENT_ID] == SCHEMA_NONE;
+    if (change) { /* nothing else says which it is */
         pipeline_name_event(event, &named);
     }
     LogField seq =
@@ -85,6 +90,7 @@ static void pipeline_say_aside(Pipeline *p, const Event *event, const Error *err
               LOG_FIELDS(seq, log_text("event_id", event_id),
                          log_text("reason", error_code_name(err->code)),
                          log_text("hint", err->code == CODE_MESSAGE_MALFORMED ? NO_EVENT
+                                          : change                            ? NO_ROW
                                           : aside_is_shown(id)                ? hint
                                                                               : "")),
               "%s; writing the event to the dead-letter table", error_message(&named));

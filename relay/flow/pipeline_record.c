@@ -19,6 +19,8 @@ void pipeline_name_event(const Event *event, Error *err)
     char place[64];
     if (event->seq != EVENT_NO_SEQ) {
         snprintf(place, sizeof(place), "seq %lld", (long long)event->seq);
+    } else if (event->commit_lsn == 0) {
+        snprintf(place, sizeof(place), "of the snapshot");
     } else {
         snprintf(place, sizeof(place), "of the transaction at %X/%X",
                  (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn);

@@ -111,8 +111,9 @@ typedef struct SourceOps {
     bool (*look_at_rows)(Source *source, const EventRow *rows, size_t count);
     /** A look was taken while this source publishes, and its rows were asked about. May be NULL. */
     void (*looked)(Source *source, const SourceLook *look);
-    /** Unpublished rows, as far as known (a capped count); NAN: not known. */
-    double (*backlog)(const Source *source);
+    /** Before a scrape: sets its own metrics, and how many rows are unpublished, as far as known
+     * (a capped count); NAN: not known. */
+    void (*collect)(const Source *source, double *ret_backlog);
     /** May this event wait in its row, unsettled for good (EVENT_PARKED)? Then ack() hands it over
      * in a batch, and the source neither marks nor reads it until reread(). NULL: none may. */
     bool (*may_park)(const Source *source, const Event *event);

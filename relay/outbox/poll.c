@@ -189,6 +189,11 @@ static double poll_backlog(const Source *source)
                     handed_events(&poll->reading->handed));
 }
 
+static void poll_collect(const Source *source, double *ret_backlog)
+{
+    *ret_backlog = poll_backlog(source);
+}
+
 static void poll_status(const Source *source, json_t *pipeline)
 {
     const Poll *poll = poll_of(source);
@@ -226,7 +231,7 @@ static const SourceOps POLL_OPS = {
     .sight = poll_sight,
     .look_again = poll_look_again,
     .look_at_rows = poll_look_at_rows,
-    .backlog = poll_backlog,
+    .collect = poll_collect,
     .may_park = poll_may_park,
     .parked = poll_parked,
     .reread = poll_reread,

@@ -137,6 +137,11 @@ static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline
     } else {
         text_printf(&json, "{\"seq\":%lld", (long long)event->seq);
     }
+    if (event->commit_lsn != 0) {
+        text_printf(&json, ",\"" DEAD_LETTER_LSN "\":\"%X/%X\",\"" DEAD_LETTER_ORDINAL "\":%llu",
+                    (unsigned)(event->commit_lsn >> 32), (unsigned)event->commit_lsn,
+                    (unsigned long long)event->ordinal);
+    }
     for (EventField field = FIELD_EVENT_ID; field < FIELD_OCCURRED_AT; field++) {
         text_printf(&json, ",\"%s\":", event_field_name(field));
         bool cut = field == FIELD_EVENT_ID && refusal_has(event->refusal, field);

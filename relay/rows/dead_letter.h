@@ -32,8 +32,13 @@ enum {
  * other members are called as event_field_name says. */
 #define DEAD_LETTER_HEADER_COLUMNS "header_columns"
 
-/* Member of the column "event" of a change of an ordinary table that tells which row it is about:
- * schema, table, and in key the texts of its columns. */
+/* Members of an event that came from the WAL and is no copy of its row: where its transaction
+ * commits, as PostgreSQL prints a pg_lsn, and a number that grows in it. What has no row is found
+ * by them, such as a change. */
+#define DEAD_LETTER_LSN     "lsn"
+#define DEAD_LETTER_ORDINAL "ordinal"
+/* Member of the event of a change that tells which row it is about: oid, schema and table, and in
+ * key the texts of its columns. */
 #define DEAD_LETTER_ROW "row"
 
 #define DEAD_LETTER_COLUMNS                                                                        \

@@ -51,10 +51,10 @@ static bool read_publication(char *word, const MappedPublication *now, bool *ret
     return true;
 }
 
-/* What the entries of before sent, and what of it an entry sent all the time. While a table has no
- * usable identity, nobody captures its updates and deletes, which is said of it. */
+/* What the entries of before sent, what of it an entry sent all the time, and what is new. While a
+ * table has no usable identity, nobody captures its updates and deletes, which is said of it. */
 static bool read_entries(char *word, const Before *before, const MappedTable *now,
-                         unsigned *ret_lost)
+                         MappedChange *ret_change)
 {
     unsigned sent = 0;
     unsigned kept = 0;
@@ -70,7 +70,8 @@ static bool read_entries(char *word, const Before *before, const MappedTable *no
         kept |= same ? operations : 0;
     }
     unsigned wanted = now->usable ? ~0U : ~(unsigned)(OPERATION_UPDATE | OPERATION_DELETE);
-    *ret_lost = sent & ~kept & wanted;
+    *ret_change =
+        (MappedChange){.table = now, .lost = sent & ~kept & wanted, .gained = now->sends & ~sent};
     return true;
 }
 
@@ -81,19 +82,19 @@ static bool compare_tables(char *rest, const Before *before, const Mapped *now, 
     for (char *word; (word = strsep(&rest, " ")) != NULL;) {
         const char *oid = next_part(&word);
         const MappedTable *table = mapped_find(now, (uint32_t)strtoul(oid, NULL, 10));
-        unsigned lost = 0;
+        MappedChange change = {0};
         if (word == NULL) {
             return false;
         }
         if (table == NULL) {
             continue; /* dropped, or no longer meant */
         }
-        if (!read_entries(word, before, table, &lost)) {
+        if (!read_entries(word, before, table, &change)) {
             return false;
         }
         seen[table - now->tables.items] = true;
-        if (lost != 0) {
-            *vec_add(changes) = (MappedChange){.table = table, .lost = lost};
+        if (change.lost != 0 || change.gained != 0) {
+            *vec_add(changes) = change;
         }
     }
     return true;
@@ -116,8 +117,9 @@ Status mapped_memory_compare(const char *before, const Mapped *now, MappedChange
     }
     whole = whole && compare_tables(rest, &known, now, seen, &found);
     for (size_t i = 0; whole && i < now->tables.count; i++) {
-        if (!seen[i]) {
-            *vec_add(&found) = (MappedChange){.table = &now->tables.items[i]};
+        const MappedTable *table = &now->tables.items[i];
+        if (!seen[i] && table->sends != 0) {
+            *vec_add(&found) = (MappedChange){.table = table, .gained = table->sends};
         }
     }
     free(seen);

@@ -1,5 +1,5 @@
 /* mapped_memory: what was captured of each mapped table, as a text that outlives the relay, and
- * what of it is captured no more.
+ * what of it is captured no more, or is since.
  *
  * A table is captured by its entries in the pipeline's publications. One that was taken out of a
  * publication and put back has another entry, and what was changed between is missing in the
@@ -19,8 +19,8 @@
 
 typedef struct MappedChange {
     const MappedTable *table; /* of the list that was compared; it must outlive this */
-    unsigned lost; /* bits of OPERATION_: some of these may be missing in the stream; 0: the table
-                      is new */
+    unsigned lost;            /* bits of OPERATION_: some of these may be missing in the stream */
+    unsigned gained;          /* bits of OPERATION_: these were not captured before, and are now */
 } MappedChange;
 
 typedef VEC(MappedChange) MappedChanges;

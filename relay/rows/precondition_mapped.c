@@ -135,6 +135,26 @@ static bool pattern_matches_nothing(const Facts *facts, Saying *say)
     return some.count > 0;
 }
 
+/* A typing error, or a column that was renamed: what was to be masked would be in the records. */
+static bool column_is_in_no_table(const Facts *facts, Saying *say)
+{
+    AUTO_SOME some = some_read(facts, "mapped_columnless");
+    for (size_t i = 0; i < some.shown; i++) {
+        char *rest = some.names[i];
+        const char *mapping = strsep(&rest, "\037");
+        const char *option = strsep(&rest, "\037");
+        text_printf(&say->message,
+                    "%smapping '%s': %s names column '%s', which none of its tables "
+                    "has",
+                    i > 0 ? "; " : "", mapping_name(facts, mapping), option, rest);
+    }
+    some_add_rest(&some, false, &say->message);
+    text_add(&say->remedy,
+             "Correct the name, or remove it. If the column was renamed, give its new "
+             "name: the same is then done with its changes from before.");
+    return some.count > 0;
+}
+
 static bool table_is_meant_twice(const Facts *facts, Saying *say)
 {
     AUTO_SOME some = some_read(facts, "mapped_twice");
@@ -431,6 +451,8 @@ const Precondition PRECONDITIONS_MAPPED[] = {
      mapping_means_no_table},
     {CODE_MAPPED_NO_MATCH, FOR_TABLES | BY_ALL, true, "mapped.mapped_unmatched",
      pattern_matches_nothing},
+    {CODE_MAPPED_NO_COLUMN, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false, "mapped.mapped_columnless",
+     column_is_in_no_table},
     {CODE_MAPPED_TWICE, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false, "mapped.mapped_twice",
      table_is_meant_twice},
     {CODE_MAPPED_PARTITION, FOR_TABLES | BY_ALL | FIRST, true, "mapped.mapped_parts",

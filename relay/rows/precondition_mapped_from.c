@@ -19,6 +19,12 @@
 #define UNHEARD   "t.logged AND t.under IS NULL AND NOT " PUBLISHED
 #define HEARD     "t.logged AND " PUBLISHED
 
+/* A column that a mapping's lists name, and that none of the tables it means has. */
+#define COLUMNLESS                                                                                 \
+    "EXISTS (SELECT FROM hit h WHERE h.i = m.i) AND NOT EXISTS (SELECT FROM hit h JOIN " PG        \
+    "pg_attribute a ON a.attrelid = h.oid AND a.attname = m.name AND a.attnum > 0 WHERE h.i = "    \
+    "m.i)"
+
 /* wants: bits OPERATION_, 1 to create, 2 to update, 4 to delete, 8 to truncate. */
 #define UNCHANGED "((t.wants & 2 <> 0 AND NOT t.updates) OR (t.wants & 4 <> 0 AND NOT t.deletes))"
 #define UNSENT                                                                                     \
@@ -42,6 +48,7 @@ static const List LISTS[] = {
     {"mapped_kinds", "m.i" AND_FIELD "m.relkind::" PG "text", NAMELESS,
      "m.relkind NOT IN ('r', 'p')"},
     {"mapped_unmatched", "m.i", "pattern m", "NOT EXISTS (SELECT FROM hit h WHERE h.i = m.i)"},
+    {"mapped_columnless", "m.i" AND_FIELD "m.option" AND_FIELD "m.name", "listed m", COLUMNLESS},
     {"mapped_twice", "t.sql" AND_FIELD "t.mapping" AND_FIELD "t.second", NULL,
      "t.second IS NOT NULL"},
     {"mapped_parts", "m.i", "named m JOIN hit h ON h.i = m.i",

@@ -3,6 +3,7 @@
 A benchmark is tests/bench/NAME/run, an executable without arguments; see README.md.
 """
 
+import json
 import os
 import platform
 import shutil
@@ -16,10 +17,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 BUILD = os.path.join(ROOT, "build", "release")
+# The bare loops of limit/bare.c and poll/floor.c.
+BARE = os.path.join(BUILD, "bench", "bench_limit_bare")
+FLOOR = os.path.join(BUILD, "bench", "bench_poll_floor")
 os.environ.setdefault("OUTBOXD", os.path.join(BUILD, "outboxd"))
 
 from support import relay as support_relay  # noqa: E402
-from support.common import process_tree  # noqa: E402
+from support.common import eventually, process_tree  # noqa: E402
 from support.consume import headers_of, Record  # noqa: E402
 from support.kafka import KafkaServer  # noqa: E402
 from support.postgres import APP, RELAY, SUPERUSER, PostgresServer  # noqa: E402
@@ -59,6 +63,41 @@ def setting(name, default):
 
 def say(text=""):
     print(text, flush=True)
+
+
+_problems = []
+
+
+def require(condition, text):
+    """A result that is wrong, not slow: the benchmark fails."""
+    if not condition:
+        _problems.append(text)
+        say(f"WRONG: {text}")
+
+
+def goal(value, limit, unit="", at_least=False):
+    met = value >= limit if at_least else value <= limit
+    return f"{'met' if met else 'MISSED'} (goal {'at least' if at_least else 'at most'} {limit:g}{unit})"
+
+
+def bare(*arguments):
+    """One run of a bare loop: its JSON object."""
+    found = subprocess.run([str(word) for word in arguments], stdout=subprocess.PIPE, text=True, check=True, timeout=900)
+    return json.loads(found.stdout)
+
+
+def write_json(figures):
+    """Writes what was measured to the file OUTBOXD_BENCH_JSON, if that is set."""
+    path = setting("JSON", "")
+    if path:
+        with open(path, "w", encoding="ascii") as f:
+            json.dump(figures, f, indent=1)
+            f.write("\n")
+
+
+def finish():
+    """Ends the benchmark, with exit code 1 when a result was wrong."""
+    sys.exit(1 if _problems else 0)
 
 
 class Bench:
@@ -133,16 +172,20 @@ class Bench:
         self.topics += 1
         return self.kafka.create_topic(f"bench.{self.topics}", partitions)
 
-    def records(self, topic):
-        """How many records the topic holds, by its watermarks."""
-        from confluent_kafka import Consumer, TopicPartition
-        consumer = Consumer({"bootstrap.servers": self.kafka.brokers, "group.id": "bench", "enable.auto.commit": False})
-        try:
-            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in partitions]
-            return sum(high - low for low, high in marks)
-        finally:
-            consumer.close()
+    def records(self, *topics):
+        """How many records the topics hold, by their watermarks. A partition that was made a moment ago may be without a leader: that is waited for."""
+        from confluent_kafka import KafkaException, TopicPartition
+        from confluent_kafka.admin import OffsetSpec
+        admin = self.kafka.admin()
+
+        def marks(places, spec):
+            return sum(future.result(60).offset for future in admin.list_offsets({place: spec for place in places}, request_timeout=30).values())
+
+        def count():
+            known = (admin.list_topics(topics[0], timeout=10) if len(topics) == 1 else admin.list_topics(timeout=60)).topics
+            places = [TopicPartition(topic, p) for topic in topics for p in known[topic].partitions]
+            return [marks(places, OffsetSpec.latest()) - marks(places, OffsetSpec.earliest())]
+        return eventually(count, 20, lambda: f"{topics} can be looked at", retry=KafkaException)[0]
 
     def relay(self, topic, monitor=None, **pipeline):
         """A relay (not started) that sends everything to `topic`, with lz4; its `monitor` group is given, or a free port and defaults."""
@@ -189,6 +232,10 @@ def median(values):
     return statistics.median(values)
 
 
+def spread(values):
+    return f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
 def table(headings, rows):
     """Columns as wide as their content; text to the left, the rest to the right."""
     cells = [headings] + [[cell if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in rows]
@@ -198,3 +245,9 @@ def table(headings, rows):
         say("  ".join(cell.ljust(w) if is_left else cell.rjust(w) for cell, w, is_left in zip(row, widths, left)).rstrip())
         if number == 0:
             say("  ".join("-" * w for w in widths))
+
+
+def markdown(headings, rows):
+    """A table as a document has it."""
+    for cells in [headings, ["---"] * len(headings), *rows]:
+        say("| " + " | ".join(cells) + " |")

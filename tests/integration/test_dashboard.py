@@ -48,7 +48,7 @@ def test_dashboard_is_what_grafana_imports():
     assert variables["datasource"]["type"] == "datasource" and variables["datasource"]["query"] == "prometheus"
     assert variables["pipeline"]["multi"] and variables["pipeline"]["includeAll"]
     panels = board["panels"]
-    assert [p["title"] for p in panels if p["type"] == "row"] == ["Health", "Freshness", "Throughput", "Errors", "PostgreSQL", "Kafka", "Process"]
+    assert [p["title"] for p in panels if p["type"] == "row"] == ["Health", "Freshness", "Throughput", "Errors", "PostgreSQL", "Tables", "Kafka", "Process"]
     assert len({p["id"] for p in panels}) == len(panels)
     taken = set()
     for panel in panels:
@@ -67,24 +67,30 @@ def busy_relay(relay, kafka, database, wal, prefix):
     emit() makes an event for each pipeline.
     """
     from confluent_kafka import Consumer, TopicPartition
-    topics = [kafka.create_topic(f"{prefix}.logged"), kafka.create_topic(f"{prefix}.polled", config={"max.message.bytes": "100000"})]
-    database.execute("CREATE TABLE public.other (LIKE outbox.event INCLUDING ALL); GRANT SELECT, UPDATE ON public.other TO shop_relay")
+    topics = [kafka.create_topic(f"{prefix}.logged"), kafka.create_topic(f"{prefix}.polled", config={"max.message.bytes": "100000"}),
+              kafka.create_topic(f"{prefix}.public.item")]
+    database.execute("CREATE TABLE public.other (LIKE outbox.event INCLUDING ALL); GRANT SELECT, UPDATE ON public.other TO shop_relay; "
+                     "CREATE TABLE public.item (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); GRANT SELECT ON public.item TO shop_relay; "
+                     "INSERT INTO public.item (name) VALUES ('cup')")
+    for publication, of in (("outboxd_captured", "FOR TABLE public.item "), ("outboxd_captured_inserts", "")):
+        database.execute(f"CREATE PUBLICATION {publication} {of}WITH (publish_via_partition_root = true)")
     config = configuration(database.dsn(), kafka.brokers, pipelines=[
         {"name": "logged", "capture": "wal", "topic": topics[0], "slot": "outboxd_orders", "publication": "outboxd_orders"},
-        {"name": "polled", "capture": "poll", "table": "public.other", "topic": topics[1], "sweep_interval": "1s", "on_poison": "dead_letter"}])
+        {"name": "polled", "capture": "poll", "table": "public.other", "topic": topics[1], "sweep_interval": "1s", "on_poison": "dead_letter"},
+        {"name": "captured", "capture": "tables", "topic_prefix": prefix, "mappings": [{"table": "public.item"}]}])
     config["monitor"].update(interval="500ms", groups_interval="500ms", consumer_groups=[f"{prefix}-*"])
     with database.server.configured(max_slot_wal_keep_size="4GB"):
         one = relay(config=config).start()
 
         def emit():
             database.execute("SELECT outbox.emit('a.b', 'order', 'k', '{}'); "
-                             "INSERT INTO public.other (event_type, aggregate_type, aggregate_id, payload) VALUES ('a.b', 'order', 'k', '{}')")
+                             "INSERT INTO public.other (event_type, aggregate_type, aggregate_id, payload) VALUES ('a.b', 'order', 'k', '{}'); "
+                             "INSERT INTO public.item (name) VALUES ('mug')")
             wal.noise()
 
         one.emit = emit
         emit()
-        eventually(lambda: one.metric("events_published_total", topic=topics[0]) and one.metric("events_published_total", topic=topics[1]),
-                   20, "both pipelines publish")
+        eventually(lambda: all(one.metric("events_published_total", topic=topic) for topic in topics), 20, "all pipelines publish")
         kafka.alter_topic(topics[1], max_message_bytes=3000)  # after the relay has read it, so that it is Kafka that refuses
 
         def refused():
@@ -115,7 +121,7 @@ def test_every_query_returns_data_and_every_rule_can_be_evaluated(busy_relay):
 
         eventually(all_return_data, 60, lambda: "data for\n" + "\n".join(left.values()), interval=0.3)
         assert prometheus.query('label_values_stand_in{job="none"}') == [], "no data is seen as no data"
-        assert {labels["pipeline"] for labels, _ in prometheus.query("outboxd_leader")} == {"logged", "polled"}
+        assert {labels["pipeline"] for labels, _ in prometheus.query("outboxd_leader")} == {"logged", "polled", "captured"}
 
         def unhealthy():
             return {name: f"{r['health']} {r.get('lastError', '')}" for name, r in prometheus.rules().items() if r["health"] != "ok"}

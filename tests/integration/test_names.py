@@ -46,7 +46,7 @@ def pauses(one):
     return isinstance(one.status()["pipelines"][0]["paused"], dict)
 
 
-def test_metrics_and_keys_are_those_that_were_promised(relay, wal_relay, wal, kafka, database, prefix, groups):
+def test_metrics_and_keys_are_those_that_were_promised(relay, wal_relay, wal, tables, kafka, database, prefix, groups):
     metrics, status, command = names.Metrics(), names.Keys(), names.Keys()
     topic = kafka.create_topic(f"{prefix}.order")
     groups(topic)
@@ -93,6 +93,19 @@ def test_metrics_and_keys_are_those_that_were_promised(relay, wal_relay, wal, ka
     for each in (first, second):
         looked_at(each, metrics, status)
         command.add(each.status())
+
+    # One that captures tables, in its first snapshot and behind it.
+    for name, topic_is_there in (("item", True), ("late", False)):
+        tables.create(name, "id int PRIMARY KEY", f"INSERT INTO {name} SELECT generate_series(1, 3)", topic=topic_is_there)
+    tables.publish()
+    third = tables.relay([{"table": "public.item"}, {"table": "public.late"}]).start(wait_ready=False)
+    eventually(lambda: third.metric("snapshot_tables_published") == 1, what="the first table is published, the second one waits for its topic")
+    looked_at(third, metrics, status)
+    kafka.create_topic(tables.topic("late"))
+    third.wait_log("STREAM_STARTED")
+    database.execute("DELETE FROM item")
+    eventually(lambda: third.metric("table_changes_total") == 3, what="the deletes are read")
+    looked_at(third, metrics, status)
     same("metrics", metrics)
     same("status", status)
     for path in command.types:

@@ -243,6 +243,17 @@ def test_a_table_that_is_added_to_the_publication_is_captured_from_then_on(table
     assert not relay.log_lines(" error ")
 
 
+def test_a_table_that_was_seen_before_it_was_published_is_said_to_be_captured_from_then_on(tables):
+    tables.create("item", ITEM)
+    tables.publish("item")
+    relay = tables.relay([{"table": "public.item"}, {"table": "public.n*"}], snapshot="never").start()
+    tables.create("newcomer", ITEM)
+    relay.wait_log("code=PUBLICATION_PROVEN")      # a look fell between the two, and what it saw is noted
+    tables.database.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE newcomer; INSERT INTO newcomer VALUES (2, 'in time')")
+    assert [change["after"]["id"] for change in tables.records("newcomer", 1)] == [2]
+    assert "public.newcomer" in relay.wait_log("code=TABLES_ADDED")[0]
+
+
 def test_a_table_that_was_out_of_the_publication_for_a_while_is_a_gap(tables):
     tables.create("item", ITEM)
     tables.create("other", ITEM)

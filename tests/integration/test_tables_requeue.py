@@ -140,6 +140,18 @@ def test_what_cannot_be_requeued_is_refused_by_name(small):
     eventually(lambda: [asked for _, asked, _ in small.execute(LETTERS)] == [False, False], 20, other.log_tail)
 
 
+def test_a_table_that_was_renamed_is_found(small):
+    relay = small.relay(**DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'a', {LARGE})")
+    (number, _, _), = letters(small, 1, relay)
+    small.kafka.create_topic(small.topic("called"))
+    small.execute("UPDATE item SET note = 'x'; ALTER TABLE item RENAME TO called")
+    requeue(relay, number)
+    read, = small.records("called", 1)
+    assert read["op"] == "r" and read["after"]["note"] == "x" and read["source"]["table"] == "called"
+    assert letters(small, 0, relay) is True
+
+
 def test_what_changes_while_the_row_is_read_comes_behind_it(small):
     with Proxy(small.database.server.port) as proxy:
         config = small.configured(**DEAD)

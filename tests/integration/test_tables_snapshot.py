@@ -130,6 +130,51 @@ def test_a_kill_in_the_snapshot_costs_the_tables_alone_that_were_not_done(tables
         assert done == {"a", "b"}
 
 
+def test_a_rest_that_is_empty_by_then_ends_the_snapshot_without_a_last_row(tables):
+    """The last row was published before the kill, as that of its table: to mark one as the last would be to send it again."""
+    tables.create("a", ITEM)
+    tables.create("b", ITEM, topic=False)
+    for name in ("a", "b"):
+        tables.database.execute(f"INSERT INTO {name} SELECT i, 'old', NULL FROM generate_series(1, 3) i")
+    tables.publish()
+    relay = tables.relay()
+    relay.start(wait_ready=False)
+    eventually(lambda: tables.database.execute("SELECT table_name FROM outbox.captured_table") == [("a",)], 20, relay.log_tail)
+    relay.kill()
+    tables.database.execute("DELETE FROM b")
+    tables.kafka.create_topic(tables.topic("b"))
+    relay.start().wait_log("STREAM_STARTED", 30)
+    assert [change["op"] for change in tables.records("b", 6) if not change.tombstone] == ["d"] * 3
+    assert markers(tables.records("a")) == ["first", "true", "last_in_data_collection"]
+    assert relay.log_lines("code=SNAPSHOT_COMPLETE") and relay.status()["pipelines"][0]["snapshot"]["state"] == "complete"
+
+
+def test_metrics_show_how_far_it_is(tables):
+    """The topic of b is missing, so the snapshot stays where it is."""
+    tables.create("a", ITEM)
+    tables.create("b", ITEM, topic=False)
+    for name, count in (("a", 3), ("b", 5)):
+        tables.database.execute(f"INSERT INTO {name} SELECT i, 'old', NULL FROM generate_series(1, {count}) i")
+    tables.database.execute("ANALYZE a; ANALYZE b")
+    tables.publish()
+    relay = tables.relay()
+    relay.start(wait_ready=False)
+    eventually(lambda: relay.metric("snapshot_tables_published") == 1, 20, relay.log_tail)
+    assert [relay.metric(f"snapshot_{name}") for name in ("running", "tables", "rows", "rows_expected", "done_ratio")] == [1, 2, 8, 8, 1]
+    assert [relay.metric("snapshot_table_rows", table=f"public.{name}") for name in ("a", "b")] == [3, 5]
+    assert [relay.metric("snapshot_table_published", table=f"public.{name}") for name in ("a", "b")] == [1, 0]
+    bytes_of = [relay.metric("snapshot_table_bytes", table=f"public.{name}") for name in ("a", "b")]
+    assert 0 < bytes_of[0] < bytes_of[1] and relay.metric("snapshot_bytes") == sum(bytes_of)
+    assert relay.metrics().has("outboxd_snapshot_retained_wal_bytes") and relay.metric("snapshot_duration_seconds") > 0
+    tables.kafka.create_topic(tables.topic("b"))
+    relay.wait_log("STREAM_STARTED", 30)
+    assert [relay.metric(f"snapshot_{name}") for name in ("running", "tables_published", "seconds_left")] == [0, 2, 0]
+    assert not relay.metrics().has("outboxd_snapshot_retained_wal_bytes")
+    relay.stop()
+    relay.start()
+    assert relay.metric("snapshot_running") == 0 and not relay.metrics().has("outboxd_snapshot_table_rows")
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_connection_lost_while_rows_are_in_flight_records_no_table_before_its_rows(tables, kafka, workers):
     """What was in flight then comes back while the tables are read anew: it must not count for these."""

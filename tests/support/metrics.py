@@ -35,6 +35,7 @@ SECTIONS = (
     ("Freshness and its objective", r"outboxd_(lag|publish|last_publish|produce_latency|fetch)"),
     ("Pipelines", r"outboxd_(pipeline|paused|precondition|leader|held|rewinds)"),
     ("PostgreSQL", r"outboxd_(slot|pg|watch|rows|oldest|old_tables)"),
+    ("Tables", r"outboxd_(table|snapshot)_"),
     ("Kafka", r"outboxd_(kafka|rdkafka|consumer|producer|refused)"),
     ("outboxd itself", r"(outboxd|process)_"),
 )

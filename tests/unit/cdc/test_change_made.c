@@ -11,7 +11,8 @@ enum { COLUMNS = 3 };
 static PipelineConfig pipeline;
 static ChangeTableColumn columns[COLUMNS];
 static uint16_t record_key[COLUMNS];
-static ChangeTable table = {.place = GIVEN("\"schema\":\"public\",\"table\":\"item\""),
+static ChangeTable table = {.oid = 7,
+                            .place = GIVEN("\"schema\":\"public\",\"table\":\"item\""),
                             .count = COLUMNS,
                             .columns = columns,
                             .key = record_key};
@@ -53,7 +54,7 @@ static void expect(char op, size_t place, size_t records, const char *row)
     cr_expect_str_eq(text, row);
 }
 
-#define PLACE "{\"schema\":\"public\",\"table\":\"item\",\"key\":"
+#define PLACE "{\"oid\":7,\"schema\":\"public\",\"table\":\"item\",\"key\":"
 
 Test(change_made, a_row_is_named_by_its_table_and_key)
 {

@@ -42,8 +42,9 @@ static const RequeueLetter *letter(size_t at)
 
 Test(requeue_letters, the_answer_to_the_look_tells_table_and_key)
 {
-    PGresult *result = stub_result(NULL, "requeued_id", "17", "table_name", "public.item",
-                                   "row_key", "{\"id\": \"4\"}", "table_oid", "16400", NULL);
+    PGresult *result =
+        stub_result(NULL, "requeued_id", "17", "table_schema", "public", "table_name", "item",
+                    "row_key", "{\"id\": \"4\"}", "table_oid", "16400", NULL);
     cr_assert(requeue_read_look(result, &letters));
     PQclear(result);
     cr_assert_eq(letters.items.count, 1);
@@ -59,8 +60,9 @@ Test(requeue_letters, the_answer_to_the_look_tells_table_and_key)
 
 Test(requeue_letters, a_table_that_is_gone_has_no_number)
 {
-    PGresult *result = stub_result(NULL, "requeued_id", "17", "table_name", "public.item",
-                                   "row_key", "{}", "table_oid", STUB_NULL, NULL);
+    PGresult *result =
+        stub_result(NULL, "requeued_id", "17", "table_schema", "public", "table_name", "item",
+                    "row_key", "{}", "table_oid", STUB_NULL, NULL);
     cr_assert(requeue_read_look(result, &letters));
     cr_expect_eq(letters.table, 0);
     PQclear(result);

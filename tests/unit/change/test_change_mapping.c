@@ -169,20 +169,6 @@ Test(change_mapping, no_part_of_a_record_has_a_masked_value)
                      "{\"id\":1,\"name\":\"**\",\"mail\":null,\"nick\":\"e6b7b\"}");
 }
 
-Test(change_mapping, names_that_the_table_does_not_have_are_told)
-{
-    MappingConfig mapping = {.table = NAME("shop.*"),
-                             .exclude = ONE("phone"),
-                             .masks = CUT("Name", 3),
-                             .mask_count = 1,
-                             .cuts = CUT("name", 3),
-                             .cut_count = 1};
-    cr_assert_eq(rig_table(rig, PERSON, &mapping), OK, "%s", error_message(&rig->err));
-    cr_expect_str_eq(rig->table->unmatched, "phone, Name");
-    cr_assert_eq(rig_table(rig, PERSON, NULL), OK);
-    cr_expect_str_eq(rig->table->unmatched, "");
-}
-
 Test(change_mapping, the_table_is_the_last_field_of_a_key_that_is_there)
 {
     MappingConfig mapping = {.table = NAME("shop.*"), .topic = NAME("all"), .key_table = true};

@@ -80,6 +80,40 @@ Test(dead_print, a_list_has_a_line_for_each_and_says_how_many_more)
     expect("and 1,234 older dead letters are not shown; to see more, use --limit N\n");
 }
 
+Test(dead_print, places_in_the_wal_are_listed_where_there_are_some)
+{
+    given_row(0, "17", "r");
+    given_row(1, "9", "r");
+    put(1, DEAD_LSN, "1/A0");
+    dead_print_list(rows, 2, false, false, &out);
+    expect(
+        "id  stored at             pipeline  event type    key  lsn   tried  reason\n"
+        "17  2026-02-03T04:05:06Z  orders    order.placed  k 1  -         3  RECORD_TOO_LARGE: r\n"
+        " 9  2026-02-03T04:05:06Z  orders    order.placed  k 1  1/A0      3  RECORD_TOO_LARGE: "
+        "r\n");
+    text_clear(&out);
+    dead_print_list_json(rows, 2, &out);
+    json_t *object = json();
+    const json_t *letters = json_object_get(object, "dead_letters");
+    cr_assert(json_is_null(json_object_get(json_array_get(letters, 0), "lsn")));
+    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(letters, 1), "lsn")), "1/A0");
+    json_decref(object);
+}
+
+Test(dead_print, a_row_shows_its_place_in_the_wal)
+{
+    given_row(0, "17", "r");
+    put(0, DEAD_EVENT, "{\"seq\":null,\"lsn\":\"1/A0\",\"ordinal\":2,\"event_type\":\"u\"}");
+    dead_print_row(rows, false, &out);
+    expect("  seq               NULL\n"
+           "  lsn               1/A0\n"
+           "  ordinal           2\n");
+    text_clear(&out);
+    put(0, DEAD_EVENT, "{\"seq\":42,\"event_type\":\"u\"}");
+    dead_print_row(rows, false, &out);
+    cr_assert_null(strstr(text_string(&out), "ordinal"), "%s", text_string(&out));
+}
+
 Test(dead_print, a_whole_list_cuts_no_reason)
 {
     given_row(0, "9", "a very long reason a very long reason a very long reason the end");

@@ -106,9 +106,9 @@ static size_t source_unmarked(const Source *source)
     return ((const RigSource *)source)->unmarked;
 }
 
-static double source_backlog(const Source *source)
+static void source_collect(const Source *source, double *ret_backlog)
 {
-    return ((const RigSource *)source)->backlog;
+    *ret_backlog = ((const RigSource *)source)->backlog;
 }
 
 static void source_status(const Source *source, json_t *json)
@@ -133,7 +133,7 @@ const SourceOps RIG_SOURCE = {
     .verified = source_verified,
     .drain = source_drain,
     .unmarked = source_unmarked,
-    .backlog = source_backlog,
+    .collect = source_collect,
     .may_park = source_may_park,
     .parked = source_parked,
     .look_at_rows = source_look_at_rows,

@@ -101,6 +101,24 @@ Test(dead_letter, odd_bytes_are_replaced_in_texts_and_kept_in_bytes)
     json_decref(json);
 }
 
+Test(dead_letter, what_came_from_the_wal_says_where_it_stands)
+{
+    build();
+    json_t *json = json_param(3);
+    cr_assert_null(json_object_get(json, "lsn"), "it is found by its row");
+    json_decref(json);
+    dead_letter_release(&letter);
+    event->seq = EVENT_NO_SEQ;
+    event->commit_lsn = UINT64_C(0x1A0000002B);
+    event->ordinal = 3;
+    build();
+    json = json_param(3);
+    cr_assert(json_is_null(json_object_get(json, "seq")));
+    assert_member(json, "lsn", "1A/2B");
+    cr_assert_eq(json_integer_value(json_object_get(json, "ordinal")), 3);
+    json_decref(json);
+}
+
 Test(dead_letter, a_reason_of_any_length_is_whole)
 {
     char long_name[2000];

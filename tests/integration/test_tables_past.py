@@ -1,0 +1,129 @@
+"""A table that is another by the time its changes are read: the log tells of then, the catalog of now."""
+
+import json
+
+import pytest
+
+from support.relay import outboxd
+
+
+def ids(changes):
+    return [change["after"]["id"] for change in changes]
+
+
+@pytest.fixture
+def late(tables):
+    """A table item(id, name) whose rows are inserted, changed and deleted before the statement of a test; the relay reads all of it afterwards."""
+    def read(statement, *more):
+        tables.create("item", "id int PRIMARY KEY, name text NOT NULL", *more)
+        tables.create("other", "id int PRIMARY KEY")
+        tables.publish()
+        relay = tables.relay(snapshot="never").start()
+        relay.stop()
+        tables.database.execute("INSERT INTO item VALUES (1, 'a'); UPDATE item SET name = 'b'; UPDATE item SET id = 5; DELETE FROM item")
+        tables.database.execute(f"{statement}; INSERT INTO other VALUES (1)")
+        relay.start(wait_ready=False)
+        tables.records("other", 1)
+        return tables.records("item", 7)
+    return read
+
+
+@pytest.mark.parametrize("statement", ["CREATE SCHEMA away; ALTER TABLE item SET SCHEMA away", "ALTER TABLE item RENAME TO hidden",
+                                       "ALTER TABLE whole ATTACH PARTITION item FOR VALUES IN (1)"])
+def test_what_was_committed_before_a_table_went_elsewhere_is_captured_by_its_name_of_then(tables, statement):
+    """The relay learns of the table only afterwards: what it means is told by the log, not by the catalog of now."""
+    tables.create("whole", "id int PRIMARY KEY, name text) PARTITION BY LIST (id")
+    tables.create("item", "id int PRIMARY KEY, name text")
+    tables.create("other", "id int PRIMARY KEY")
+    tables.publish()
+    mappings = [{"table": f"public.{name}"} for name in ("whole", "i*", "other")]
+    relay = tables.relay(snapshot="never", mappings=mappings).start()
+    relay.stop()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a'); UPDATE item SET name = 'b'")
+    tables.database.execute(f"{statement}; INSERT INTO other VALUES (1)")
+    relay.start(wait_ready=False)
+    tables.records("other", 1)
+    assert [change["op"] for change in tables.records("item", 2)] == ["c", "u"]
+
+
+def test_what_was_committed_before_a_table_was_renamed_is_captured_by_a_mapping_of_its_new_name(tables):
+    """A relay that was stopped at the old name: nothing of the table is missing, and each row is in the topic of its time."""
+    tables.create("item", "id int PRIMARY KEY")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=[{"table": "public.item"}]).start()
+    relay.stop()
+    tables.database.execute("INSERT INTO item VALUES (1)")
+    tables.database.execute("ALTER TABLE item RENAME TO product; INSERT INTO product VALUES (2)")
+    assert relay.start(wait_ready=False).wait_exit(30) == 2
+    assert relay.log_lines("code=MAPPED_NO_TABLE")
+    tables.kafka.create_topic(tables.topic("product"))
+    tables.relay(snapshot="never", mappings=[{"table": "public.product"}]).start()
+    assert ids(tables.records("product", 1)) == [2]
+    assert ids(tables.records("item", 1)) == [1]
+
+
+@pytest.mark.parametrize("statement", [
+    "ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (name)",
+    "ALTER TABLE item DROP CONSTRAINT item_pkey, ADD COLUMN uid uuid PRIMARY KEY DEFAULT gen_random_uuid()",
+    "ALTER TABLE item RENAME id TO number",
+    "ALTER TABLE item DROP COLUMN id; ALTER TABLE item ADD PRIMARY KEY (name)",
+    "ALTER TABLE item DROP CONSTRAINT item_pkey; ALTER TABLE item REPLICA IDENTITY FULL",
+    "DROP TABLE item"])
+def test_records_have_the_key_that_the_table_had_then(late, statement):
+    """Else a row would have two keys, or none, and whoever compacts the topic keeps what was deleted."""
+    assert [change.key for change in late(statement)] == [{"id": 1}] * 4 + [{"id": 5}] * 3
+
+
+@pytest.mark.parametrize("identity", ["FULL", "USING INDEX by_name"])
+def test_a_key_that_was_no_replica_identity_goes_by_its_names_of_then(late, identity):
+    records = late("ALTER TABLE item RENAME id TO number", "CREATE UNIQUE INDEX by_name ON item (name)", f"ALTER TABLE item REPLICA IDENTITY {identity}")
+    assert records[0].key == {"id": 1} and records[0]["after"] == {"id": 1, "name": "a"}
+
+
+HIDES = {"mask_columns": ({"mask_columns": [{"column": "{}", "characters": 3}]}, "***"), "exclude_columns": ({"exclude_columns": ["{}"]}, None),
+         "truncate_columns": ({"truncate_columns": [{"column": "{}", "characters": 1}]}, "s"),
+         "hash_columns": ({"hash_columns": ["{}"], "hash_salt": "s"}, "1e42c7c4f1a1"), "columns": ({"columns": ["id", "{}"]}, "secret")}
+
+
+def mapping(option, column):
+    return [{"table": "public.*", **json.loads(json.dumps(HIDES[option][0]).replace("{}", column))}]
+
+
+def shown(change):
+    return next((value for name, value in change["after"].items() if name != "id"), None)
+
+
+@pytest.mark.parametrize("option", HIDES)
+def test_a_column_that_is_renamed_stays_as_hidden_as_it_was(tables, option):
+    """While the relay runs; after a restart the mapping must know the name; and for what was committed under the old name the new one counts."""
+    tables.create("item", "id int PRIMARY KEY, name text NOT NULL")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping(option, "name")).start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'secret')")
+    before = shown(tables.records("item", 1)[0])
+    assert before == HIDES[option][1] or (option == "hash_columns" and len(before) == 64)
+    tables.database.execute("ALTER TABLE item RENAME name TO title; ALTER TABLE item ADD extra int")
+    tables.database.execute("INSERT INTO item VALUES (2, 'secret')")
+    assert shown(tables.records("item", 2)[1]) == before
+    relay.stop()
+    assert relay.start(wait_ready=False).wait_exit(30) == 2
+    assert f"{option} names column 'name', which none of its tables has" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
+    later = tables.relay(snapshot="never", mappings=mapping(option, "title")).start()
+    later.stop()
+    tables.database.execute("INSERT INTO item VALUES (3, 'secret')")
+    tables.database.execute("ALTER TABLE item RENAME title TO label")
+    tables.relay(snapshot="never", mappings=mapping(option, "label")).start()
+    assert shown(tables.records("item", 3)[2]) == before
+
+
+def test_a_column_that_no_table_has_stops_the_start_and_one_that_some_have_does_not(tables):
+    tables.create("item", "id int PRIMARY KEY, name text")
+    tables.create("person", "id int PRIMARY KEY, mail text")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "mial"))
+    assert relay.start(wait_ready=False).wait_exit(30) == 2
+    check = outboxd("check", "-c", relay.config_path)
+    assert check.returncode == 2 and "mask_columns names column 'mial'" in check.stdout
+    tables.relay(snapshot="never", mappings=mapping("mask_columns", "mail")).start()
+    tables.database.execute("INSERT INTO person VALUES (1, 'secret'); INSERT INTO item VALUES (1, 'name')")
+    assert shown(tables.records("person", 1)[0]) == "***" and shown(tables.records("item", 1)[0]) == "name"
