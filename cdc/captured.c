@@ -68,18 +68,16 @@ const CapturedTable *captured_find(Captured *captured, uint32_t oid)
 
 /* Questions. */
 
-void captured_add_questions_again(const Captured *captured, uint32_t oid, int server_version,
-                                  Text *sql)
+void captured_add_questions_again(const Captured *captured, uint32_t oid, Text *sql)
 {
-    captured_answers_add_questions(captured->pipeline, captured_at(captured, oid)->relation,
-                                   server_version, sql);
+    captured_answers_add_questions(captured->pipeline, captured_at(captured, oid)->relation, sql);
 }
 
 void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelation *relation,
-                            int server_version, Text *sql)
+                            Text *sql)
 {
     AUTO(CapturedRelation, captured_relation_free) kept = captured_relation_new(relation);
-    captured_answers_add_questions(pipeline, kept, server_version, sql);
+    captured_answers_add_questions(pipeline, kept, sql);
 }
 
 bool captured_read(Captured *captured, const PGresult *result, Error *err)
@@ -157,8 +155,7 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
 {
     const CapturedRelation *relation = captured_at(captured, oid)->relation;
     captured_answers_take_relation(captured->answers, relation);
-    return captured_set(captured,
-                        captured_answers_mapping(captured->answers, captured->pipeline, oid),
+    return captured_set(captured, captured_answers_mapping(captured->answers, captured->pipeline),
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
 }
 

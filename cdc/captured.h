@@ -40,10 +40,9 @@ void captured_restart(Captured *captured);
 /** Appends the questions about a relation that is told; their answers come back to
  * captured_read(). */
 void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelation *relation,
-                            int server_version, Text *sql);
+                            Text *sql);
 /** The same about one that was told before: what the catalog says of it now. */
-void captured_add_questions_again(const Captured *captured, uint32_t oid, int server_version,
-                                  Text *sql);
+void captured_add_questions_again(const Captured *captured, uint32_t oid, Text *sql);
 /** True when it was an answer to one of them. */
 bool captured_read(Captured *captured, const PGresult *result, Error *err);
 

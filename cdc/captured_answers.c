@@ -9,8 +9,7 @@
 
 struct CapturedAnswers {
     ChangeCatalog catalog;
-    Mapped mapped;
-    size_t by_name; /* the mapping of the name that was told; SIZE_MAX: none */
+    size_t mapping; /* SIZE_MAX: none */
     bool gone;      /* the table is not there any more */
 };
 
@@ -31,14 +30,13 @@ static void add_catalog(const char *query, const char *oids, Text *sql)
 }
 
 void captured_answers_add_questions(const PipelineConfig *pipeline,
-                                    const CapturedRelation *relation, int server_version, Text *sql)
+                                    const CapturedRelation *relation, Text *sql)
 {
     AUTO_TEXT oid = x_format("{%u}", relation->oid);
     AUTO_BUFFER types = TEXT_EMPTY;
     captured_relation_add_types(relation, &types);
-    mapped_add_query(pipeline, &(MappedQuestion){.only = relation->oid}, server_version, sql);
-    text_add(sql, "; ");
-    mapped_add_name_query(pipeline, relation->schema, relation->name, sql);
+    mapped_add_name_query(pipeline, &(MappedTold){relation->oid, relation->schema, relation->name},
+                          sql);
     text_add(sql, "; ");
     add_catalog(CHANGE_CATALOG_TABLES, oid, sql);
     text_add(sql, "; ");
@@ -55,14 +53,10 @@ void captured_answers_add_catalog_questions(uint32_t relation, Text *sql)
 
 bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Error *err)
 {
-    int by_name = PQfnumber(result, MAPPED_BY_NAME);
-    if (mapped_is(result)) {
-        (void)mapped_read(result, &answers->mapped, err);
-        return true;
-    }
-    if (by_name >= 0) {
-        const char *place = PQntuples(result) == 1 ? pg_value(result, 0, by_name) : "";
-        answers->by_name = *place != '\0' ? strtoul(place, NULL, 10) : SIZE_MAX;
+    int mapping = PQfnumber(result, MAPPED_BY_NAME);
+    if (mapping >= 0) {
+        const char *place = PQntuples(result) == 1 ? pg_value(result, 0, mapping) : "";
+        answers->mapping = *place != '\0' ? strtoul(place, NULL, 10) : SIZE_MAX;
         return true;
     }
     if (PQfnumber(result, COLUMN_TABLES) >= 0) {
@@ -86,14 +80,9 @@ void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRela
  * moved, attached to another or dropped, which takes back nothing of what was committed. Who calls
  * a mapping by the new name of a table means its rows of before as well. */
 const MappingConfig *captured_answers_mapping(const CapturedAnswers *answers,
-                                              const PipelineConfig *pipeline, uint32_t oid)
+                                              const PipelineConfig *pipeline)
 {
-    const MappedTable *mapped = mapped_find(&answers->mapped, oid);
-    size_t at = answers->by_name;
-    if (at == SIZE_MAX && mapped != NULL) {
-        at = mapped->mapping;
-    }
-    return at != SIZE_MAX ? &pipeline->tables.mappings[at] : NULL;
+    return answers->mapping != SIZE_MAX ? &pipeline->tables.mappings[answers->mapping] : NULL;
 }
 
 const ChangeCatalog *captured_answers_catalog(const CapturedAnswers *answers)
@@ -103,7 +92,9 @@ const ChangeCatalog *captured_answers_catalog(const CapturedAnswers *answers)
 
 CapturedAnswers *captured_answers_new(void)
 {
-    return x_calloc(1, sizeof(CapturedAnswers));
+    CapturedAnswers *answers = x_calloc(1, sizeof(*answers));
+    answers->mapping = SIZE_MAX;
+    return answers;
 }
 
 void captured_answers_free(CapturedAnswers **answers)
@@ -111,7 +102,6 @@ void captured_answers_free(CapturedAnswers **answers)
     if (*answers == NULL) {
         return;
     }
-    mapped_clear(&(*answers)->mapped);
     change_catalog_clear(&(*answers)->catalog);
     free(*answers);
     *answers = NULL;

@@ -15,8 +15,7 @@ void captured_answers_free(CapturedAnswers **answers);
 /** Appends all questions about a relation; types are those that it was told with, since the table's
  * may be others by now. */
 void captured_answers_add_questions(const PipelineConfig *pipeline,
-                                    const CapturedRelation *relation, int server_version,
-                                    Text *sql);
+                                    const CapturedRelation *relation, Text *sql);
 /** Only those about the table's columns and their types. */
 void captured_answers_add_catalog_questions(uint32_t relation, Text *sql);
 /** True when it was an answer to one of them. */
@@ -26,5 +25,5 @@ bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Err
 void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRelation *relation);
 /** NULL: no mapping means the table. */
 const MappingConfig *captured_answers_mapping(const CapturedAnswers *answers,
-                                              const PipelineConfig *pipeline, uint32_t oid);
+                                              const PipelineConfig *pipeline);
 const ChangeCatalog *captured_answers_catalog(const CapturedAnswers *answers);

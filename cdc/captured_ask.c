@@ -13,15 +13,13 @@ struct CapturedAsk {
 
 bool captured_ask_relation(CapturedAsk *ask, const PgOutputRelation *relation)
 {
-    captured_add_questions(ask->wal->pipeline, relation, wal_server_version(ask->wal),
-                           &ask->questions);
+    captured_add_questions(ask->wal->pipeline, relation, &ask->questions);
     return captured_find(ask->captured, relation->id) != NULL;
 }
 
 void captured_ask_again(CapturedAsk *ask, uint32_t relation)
 {
-    captured_add_questions_again(ask->captured, relation, wal_server_version(ask->wal),
-                                 &ask->questions);
+    captured_add_questions_again(ask->captured, relation, &ask->questions);
 }
 
 void captured_ask_forget(CapturedAsk *ask)

@@ -81,6 +81,9 @@ Status relay_lane_new(Relay *relay, size_t index, RelayLane **ret_lane, Error *e
         objective_new(relay->metrics, lane->config->name, relay->config->monitor.lag_objective_ms,
                       relay->config->monitor.lag_target_ratio);
     lane->topics = topics_new(relay->metrics, lane->config->name);
+    if (lane->config->capture == CAPTURE_TABLES) {
+        topics_allow(lane->topics, TOPICS_MAX_TABLES);
+    }
     if (lane_make_pipeline(relay, lane, err) != OK) {
         topics_free(&lane->topics);
         relay_lane_free(relay, &lane);

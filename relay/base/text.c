@@ -134,6 +134,17 @@ void text_add_shown(Text *text, const char *foreign, bool keep_lines)
     }
 }
 
+/* Bytes from the beginning on that stand for themselves. */
+static size_t json_plain(const char *bytes, size_t length)
+{
+    size_t plain = 0;
+    while (plain < length && bytes[plain] >= ' ' && bytes[plain] < 0x7F && bytes[plain] != '"' &&
+           bytes[plain] != '\\') {
+        plain++;
+    }
+    return plain;
+}
+
 void text_add_json(Text *text, Slice value)
 {
     if (slice_is_null(value)) {
@@ -142,6 +153,12 @@ void text_add_json(Text *text, Slice value)
     }
     text_add_char(text, '"');
     for (size_t i = 0; i < value.length;) {
+        size_t plain = json_plain(value.data + i, value.length - i);
+        text_append(text, value.data + i, plain);
+        i += plain;
+        if (i == value.length) {
+            break;
+        }
         unsigned char c = (unsigned char)value.data[i];
         if (c == '"' || c == '\\') {
             text_add_char(text, '\\');

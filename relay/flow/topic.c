@@ -7,7 +7,7 @@
 #include "base/utf8.h"
 
 enum {
-    TOPIC_BUCKETS = 256,
+    TOPIC_BUCKETS = 1024,
     TYPE_BITS = 65536,    /* which types share the stand-in: another one is taken for one of them
                              once in so many */
     TYPE_SHOWN_MAX = 100, /* bytes */
@@ -17,6 +17,7 @@ struct Topics {
     Topic *buckets[TOPIC_BUCKETS];
     Topic *last; /* most events of a batch go to the same topic */
     size_t count;
+    size_t most;
     Topic *beyond;                 /* the stand-in; NULL: never needed */
     Topic *types[TOPIC_TYPES_MAX]; /* of aggregate types; those without hold are free again */
     size_t type_count;
@@ -36,7 +37,13 @@ Topics *topics_new(Metrics *metrics, const char *pipeline)
     Topics *topics = x_calloc(1, sizeof(*topics));
     topics->metrics = metrics;
     topics->pipeline = x_strdup(pipeline);
+    topics->most = TOPICS_MAX;
     return topics;
+}
+
+void topics_allow(Topics *topics, size_t most)
+{
+    topics->most = most;
 }
 
 static void topics_free_stand_in(Topic *topic)
@@ -144,7 +151,7 @@ static Topic *topics_idlest(const Topics *topics)
 
 bool topics_have_room(const Topics *topics)
 {
-    return topics->count < TOPICS_MAX || topics_idlest(topics) != NULL;
+    return topics->count < topics->most || topics_idlest(topics) != NULL;
 }
 
 static void topics_forget(Topics *topics, Topic *topic)
@@ -174,11 +181,11 @@ static void topics_forget(Topics *topics, Topic *topic)
     free(topic);
 }
 
-static void topics_too_many(Slice name, Error *err)
+static void topics_too_many(const Topics *topics, Slice name, Error *err)
 {
     error_set(err, CODE_TOPICS_TOO_MANY,
-              "more than %d different topics within an hour; the next would be '%.*s'", TOPICS_MAX,
-              SLICE_ARG(name));
+              "more than %zu different topics within an hour; the next would be '%.*s'",
+              topics->most, SLICE_ARG(name));
     (void)error_advise(err);
 }
 
@@ -189,7 +196,7 @@ static bool topics_are_too_many(Topics *topics)
     if (topics->beyond != NULL && topics->beyond->hold != NULL) {
         return true;
     }
-    if (topics->count < TOPICS_MAX) {
+    if (topics->count < topics->most) {
         return false;
     }
     Topic *idlest = topics_idlest(topics);
@@ -337,7 +344,7 @@ Status topics_get(Topics *topics, Slice name, Topic **ret_topic, Error *err)
         return FAILED;
     }
     if (topics_are_too_many(topics)) {
-        topics_too_many(name, err);
+        topics_too_many(topics, name, err);
         *ret_topic = topics_stand_in(topics);
         return OK;
     }

@@ -1,8 +1,9 @@
 /* topic: the topics a pipeline writes, interned by name, so that hot code compares pointers.
  *
  * Topics come from templates over row data: their number is capped (TOPICS_MAX), or a faulty
- * template such as "${aggregate_id}" would make memory and metrics grow without bound. A topic that
- * was not written for TOPIC_IDLE_SECONDS gives its place to a new one. While there is none to give,
+ * template such as "${aggregate_id}" would make memory and metrics grow without bound. Templates
+ * over names of tables give as many as there are tables (topics_allow). A topic that was not
+ * written for TOPIC_IDLE_SECONDS gives its place to a new one. While there is none to give,
  * all further names share one stand-in, whose events wait (flow/parking.h). An event for which no
  * topic can be named waits by its aggregate type: that has a stand-in, too. */
 #pragma once
@@ -18,7 +19,8 @@
 
 enum {
     TOPICS_MAX = 2000,
-    TOPIC_NAME_MAX = 255, /* bytes; a sink may take less (SinkOps.refuse_topic) */
+    TOPICS_MAX_TABLES = 65536, /* as many as tables are known (CAPTURED_MAX of cdc) */
+    TOPIC_NAME_MAX = 255,      /* bytes; a sink may take less (SinkOps.refuse_topic) */
     TOPIC_IDLE_SECONDS = 3600,
     TOPIC_TYPES_MAX =
         100, /* aggregate types with a stand-in of their own; further ones share one */
@@ -50,6 +52,9 @@ typedef Status (*TopicRule)(Slice name, Error *err);
 
 Topics *topics_new(Metrics *metrics, const char *pipeline);
 void topics_free(Topics **topics);
+
+/** So many names, in the place of TOPICS_MAX. */
+void topics_allow(Topics *topics, size_t most);
 
 /** What the destination says of names that were not met before; NULL: it takes any. */
 void topics_set_rule(Topics *topics, TopicRule rule);

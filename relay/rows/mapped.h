@@ -84,19 +84,24 @@ typedef struct Mapped {
 
 /* Of what is asked. */
 typedef struct MappedQuestion {
-    uint32_t only; /* this table alone (an OID); 0: all */
-    bool sizes;    /* rows and bytes, too: for people; waits for who locks a table exclusively */
-    bool filters;  /* of tables whose mapping has a filter: what mapped_filter.h tests; waits for
-                      who locks one of these exclusively */
+    bool sizes;   /* rows and bytes, too: for people; waits for who locks a table exclusively */
+    bool filters; /* of tables whose mapping has a filter: what mapped_filter.h tests; waits for who
+                     locks one of these exclusively */
 } MappedQuestion;
 
 /** Appends the query. */
 void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
                       int server_version, Text *sql);
-/** Appends another query: which mapping means a table of that name, which it may have had once? One
- * row with its place in column MAPPED_BY_NAME, or NULL. */
-void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
-                           Text *sql);
+/* A table as a message of the log tells of it. */
+typedef struct MappedTold {
+    uint32_t oid;
+    const char *schema; /* of then, as the name */
+    const char *name;
+} MappedTold;
+
+/** Appends another query: which mapping means the table by the name that it had then, or, when none
+ * does, by the name that it has now? One row with its place in column MAPPED_BY_NAME, or NULL. */
+void mapped_add_name_query(const PipelineConfig *pipeline, const MappedTold *told, Text *sql);
 #define MAPPED_BY_NAME "mapping_of_name"
 /** True when it is an answer to that query. */
 bool mapped_is(const PGresult *result);

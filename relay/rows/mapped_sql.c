@@ -87,7 +87,7 @@ static void add_own(const PipelineConfig *pipeline, Text *sql)
     text_add(sql, "), ");
 }
 
-static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
+static void add_tables(const PipelineConfig *pipeline, Text *sql)
 {
     add_own(pipeline, sql);
     text_add(sql, "rel AS MATERIALIZED (SELECT k.oid, k.relname, n.nspname, k.relispartition FROM"
@@ -95,12 +95,6 @@ static void add_tables(const PipelineConfig *pipeline, uint32_t only, Text *sql)
                   " WHERE k.relkind IN ('r', 'p') AND k.relpersistence <> 't'"
                   " AND " MAY_BE_MEANT("n.nspname") " AND n.oid NOT IN (SELECT own.oid FROM own"
                                                     " WHERE own.oid IS NOT NULL)");
-    if (only != 0) {
-        text_printf(sql,
-                    " AND (k.oid = %u OR k.oid IN (SELECT a.relid FROM"
-                    " " PG "pg_partition_ancestors(%u) a))",
-                    only, only);
-    }
     text_add(sql, "), ");
 }
 
@@ -156,26 +150,31 @@ static void add_columns(const PipelineConfig *pipeline, Text *sql)
     text_add(sql, listed.some ? "), " : "SELECT 0, '', '' WHERE false), ");
 }
 
-void mapped_add_name_query(const PipelineConfig *pipeline, const char *schema, const char *name,
-                           Text *sql)
+void mapped_add_name_query(const PipelineConfig *pipeline, const MappedTold *told, Text *sql)
 {
-    AUTO_TEXT s = ident_literal(schema);
-    AUTO_TEXT t = ident_literal(name);
+    AUTO_TEXT schema = ident_literal(told->schema);
+    AUTO_TEXT name = ident_literal(told->name);
     text_add(sql, "WITH ");
     add_own(pipeline, sql);
     add_names(pipeline, false, sql);
     add_names(pipeline, true, sql);
-    text_printf(sql, "told(s, t) AS (VALUES (%s, %s)), ", s, t);
+    text_printf(sql,
+                "told(turn, s, t) AS (SELECT 0, %s, %s UNION ALL SELECT 1, n.nspname::" PG
+                "text, k.relname::" PG "text FROM " PG "pg_class k JOIN " PG "pg_namespace n"
+                " ON n.oid = k.relnamespace WHERE k.oid = %u AND k.relkind IN ('r', 'p') AND NOT"
+                " k.relispartition), ",
+                schema, name, told->oid);
     text_add(sql, "r AS (SELECT * FROM told WHERE " MAY_BE_MEANT(
                       "told.s") " AND NOT EXISTS"
                                 " (SELECT FROM own JOIN " PG "pg_namespace n ON n.oid = own.oid"
-                                " WHERE n.nspname = told.s)) SELECT " PG
-                                "min(h.i) AS " MAPPED_BY_NAME " FROM"
-                                " (SELECT m.i FROM r JOIN named m USING (s, t) UNION ALL SELECT "
-                                "m.i FROM r JOIN"
-                                " pattern m ON CASE WHEN m.s_like THEN r.s ~ m.s ELSE r.s = m.s "
-                                "END AND CASE WHEN"
-                                " m.t_like THEN r.t ~ m.t ELSE r.t = m.t END) h");
+                                " WHERE n.nspname = told.s)) SELECT (SELECT h.i FROM"
+                                " (SELECT r.turn, m.i FROM r JOIN named m USING (s, t) UNION ALL "
+                                "SELECT r.turn, m.i"
+                                " FROM r JOIN pattern m ON CASE WHEN m.s_like THEN r.s ~ m.s ELSE "
+                                "r.s = m.s END AND"
+                                " CASE WHEN m.t_like THEN r.t ~ m.t ELSE r.t = m.t END) h ORDER BY "
+                                "h.turn, h.i"
+                                " LIMIT 1) AS " MAPPED_BY_NAME);
 }
 
 static void add_meant(Text *sql)
@@ -283,7 +282,7 @@ void mapped_add_parts(const PipelineConfig *pipeline, const MappedQuestion *ques
 {
     text_add(sql, "WITH ");
     add_publications(pipeline, sql);
-    add_tables(pipeline, question->only, sql);
+    add_tables(pipeline, sql);
     add_names(pipeline, false, sql);
     add_names(pipeline, true, sql);
     add_columns(pipeline, sql);

@@ -128,6 +128,17 @@ Test(topic, their_number_is_limited_and_the_known_ones_go_on)
     cr_assert_str_eq(get("topic-1999")->name, "topic-1999");
 }
 
+Test(topic, a_pipeline_of_tables_has_as_many_as_there_are_tables)
+{
+    char name[32];
+    topics_allow(topics, TOPICS_MAX_TABLES);
+    for (int i = 0; i < TOPICS_MAX + 1; i++) {
+        snprintf(name, sizeof(name), "topic-%d", i);
+        cr_assert_not(get(name)->beyond);
+    }
+    cr_assert(topics_have_room(topics));
+}
+
 static char forgotten[32];
 
 static void note_forgotten(void *arg, Topic *topic)
