@@ -118,11 +118,11 @@ static CapturedTable *captured_add(Captured *captured, uint32_t oid)
     return added;
 }
 
-Status captured_set(Captured *captured, const MappingConfig *mapping,
-                    const ChangeRelation *relation, Error *err)
+static Status captured_make(Captured *captured, const MappingConfig *mapping,
+                            const ChangeRelation *relation, Error *err)
 {
     const PipelineConfig *pipeline = captured->pipeline;
-    CapturedTable *known = captured_add(captured, relation->oid);
+    CapturedTable *known = captured_at(captured, relation->oid);
     change_table_free(&known->table);
     known->told = true;
     known->mapping = mapping;
@@ -142,6 +142,44 @@ Status captured_set(Captured *captured, const MappingConfig *mapping,
     return OK;
 }
 
+Status captured_set(Captured *captured, const MappingConfig *mapping,
+                    const ChangeRelation *relation, Error *err)
+{
+    CapturedTable *known = captured_add(captured, relation->oid);
+    captured_answers_take_table(captured->answers, relation->oid, &known->names);
+    return captured_make(captured, mapping, relation, err);
+}
+
+void captured_meet(Captured *captured, const Mapped *mapped)
+{
+    for (size_t i = 0; i < mapped->tables.count; i++) {
+        const MappedTable *table = &mapped->tables.items[i];
+        Slice name = SLICE_NULL;
+        const char *at = table->columns;
+        for (uint16_t number; (number = mapped_column_next(&at, &name)) != 0;) {
+            captured_names_add(&captured_add(captured, table->oid)->names, number, name, true);
+        }
+    }
+}
+
+void captured_learn(Captured *captured, const Captured *from, uint32_t oid)
+{
+    const CapturedTable *known = captured_at(from, oid);
+    if (known != NULL) {
+        captured_names_add_all(&captured_add(captured, oid)->names, &known->names);
+    }
+}
+
+/* Rows go by the name that the table had when they were written. */
+static Status captured_take(Captured *captured, CapturedTable *known,
+                            const CapturedRelation *before, Error *err)
+{
+    const CapturedRelation *relation = known->relation;
+    captured_answers_take_relation(captured->answers, known->relation, before, &known->names);
+    return captured_make(captured, captured_answers_mapping(captured->answers, captured->pipeline),
+                         &(ChangeRelation){known->oid, relation->columns, relation->count}, err);
+}
+
 Status captured_put(Captured *captured, const PgOutputRelation *relation, Error *err)
 {
     if (captured->tables.count >= CAPTURED_MAX && captured_at(captured, relation->id) == NULL) {
@@ -149,22 +187,15 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
                          CAPTURED_MAX);
     }
     CapturedTable *known = captured_add(captured, relation->id);
-    CapturedRelation *before = known->relation;
+    AUTO(CapturedRelation, captured_relation_free) before = known->relation;
     known->relation = captured_relation_new(relation);
-    if (before != NULL) {
-        captured_relation_follow(known->relation, before);
-    }
-    captured_relation_free(&before);
-    return captured_renew(captured, relation->id, err);
+    return captured_take(captured, known, before, err);
 }
 
-/* Rows go by the name that the table had when they were written. */
 Status captured_renew(Captured *captured, uint32_t oid, Error *err)
 {
-    const CapturedRelation *relation = captured_at(captured, oid)->relation;
-    captured_answers_take_relation(captured->answers, relation);
-    return captured_set(captured, captured_answers_mapping(captured->answers, captured->pipeline),
-                        &(ChangeRelation){oid, relation->columns, relation->count}, err);
+    CapturedTable *known = captured_at(captured, oid);
+    return captured_take(captured, known, known->relation, err);
 }
 
 const MappingConfig *captured_mapping(const Captured *captured)
@@ -198,6 +229,7 @@ void captured_free(Captured **captured)
     for (size_t i = 0; i < old->tables.count; i++) {
         change_table_free(&old->tables.items[i].table);
         captured_relation_free(&old->tables.items[i].relation);
+        captured_names_clear(&old->tables.items[i].names);
     }
     for (size_t i = 0; i < old->names.count; i++) {
         free(old->names.items[i]);

@@ -7,6 +7,7 @@
  * stream, and each time that it tells of the table again. Bounded: CAPTURED_MAX tables. */
 #pragma once
 
+#include "cdc/captured_names.h"
 #include "cdc/captured_relation.h"
 #include "cdc/table_counts.h"
 #include "change/change_table.h"
@@ -27,6 +28,7 @@ typedef struct CapturedTable {
     TableCount *count;
     bool told;                  /* in this stream */
     CapturedRelation *relation; /* as it was told last; NULL: it was not */
+    CapturedNames names;        /* of its columns, that were met */
 } CapturedTable;
 
 /** metrics may be NULL. */
@@ -61,6 +63,10 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err);
  * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
 Status captured_set(Captured *captured, const MappingConfig *mapping,
                     const ChangeRelation *relation, Error *err);
+/** The columns that the lists of mappings name, before one of their rows comes. */
+void captured_meet(Captured *captured, const Mapped *mapped);
+/** What another one met of that table's columns. */
+void captured_learn(Captured *captured, const Captured *from, uint32_t oid);
 /** The mapping that means the table that was asked about last; NULL: none. */
 const MappingConfig *captured_mapping(const Captured *captured);
 /** What was read of each of them. */

@@ -11,11 +11,13 @@ struct CapturedAnswers {
     ChangeCatalog catalog;
     size_t mapping; /* SIZE_MAX: none */
     bool gone;      /* the table is not there any more */
+    DroppedColumns dropped;
 };
 
 /* How a question's answer is known. */
 #define COLUMN_TABLES "relreplident"
 #define COLUMN_TYPES  "typtype"
+#define DROPPED       "dropped_number"
 
 static void add_catalog(const char *query, const char *oids, Text *sql)
 {
@@ -41,6 +43,10 @@ void captured_answers_add_questions(const PipelineConfig *pipeline,
     add_catalog(CHANGE_CATALOG_TABLES, oid, sql);
     text_add(sql, "; ");
     add_catalog(CHANGE_CATALOG_TYPES_BY_OID, text_string(&types), sql);
+    text_printf(sql,
+                "; SELECT a.attnum AS " DROPPED " FROM pg_catalog.pg_attribute a WHERE a.attrelid ="
+                " %u AND a.attnum > 0 AND a.attisdropped ORDER BY a.attnum",
+                relation->oid);
 }
 
 void captured_answers_add_catalog_questions(uint32_t relation, Text *sql)
@@ -68,12 +74,33 @@ bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Err
         (void)change_catalog_read_types(&answers->catalog, result, err);
         return true;
     }
+    if (PQfnumber(result, DROPPED) >= 0) {
+        vec_free(&answers->dropped.numbers);
+        for (int row = 0; row < PQntuples(result); row++) {
+            *vec_add(&answers->dropped.numbers) =
+                (uint16_t)strtoul(pg_needed(result, row, 0), NULL, 10);
+        }
+        return true;
+    }
     return false;
 }
 
-void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRelation *relation)
+void captured_answers_take_relation(CapturedAnswers *answers, CapturedRelation *relation,
+                                    const CapturedRelation *before, CapturedNames *met)
 {
-    captured_past_apply(relation, answers->gone, &answers->catalog);
+    captured_past_apply(
+        relation,
+        &(CapturedPast){
+            .gone = answers->gone, .dropped = &answers->dropped, .before = before, .met = met},
+        &answers->catalog);
+}
+
+void captured_answers_take_table(CapturedAnswers *answers, uint32_t oid, CapturedNames *met)
+{
+    ChangeTableFacts *table = change_catalog_edit(&answers->catalog, oid);
+    if (table != NULL) {
+        captured_names_apply(met, table);
+    }
 }
 
 /* By the name that it had when its rows were written: since then the table may have been renamed,
@@ -103,6 +130,7 @@ void captured_answers_free(CapturedAnswers **answers)
         return;
     }
     change_catalog_clear(&(*answers)->catalog);
+    vec_free(&(*answers)->dropped.numbers);
     free(*answers);
     *answers = NULL;
 }

@@ -4,6 +4,7 @@
 
 #include <libpq-fe.h>
 
+#include "cdc/captured_names.h"
 #include "cdc/captured_relation.h"
 #include "config/config.h"
 
@@ -22,7 +23,10 @@ void captured_answers_add_catalog_questions(uint32_t relation, Text *sql);
 bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Error *err);
 
 /** The table is taken as it was when the rows were written (captured_past.h). */
-void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRelation *relation);
+void captured_answers_take_relation(CapturedAnswers *answers, CapturedRelation *relation,
+                                    const CapturedRelation *before, CapturedNames *met);
+/** The same of a table that is read as it is now. */
+void captured_answers_take_table(CapturedAnswers *answers, uint32_t oid, CapturedNames *met);
 /** NULL: no mapping means the table. */
 const MappingConfig *captured_answers_mapping(const CapturedAnswers *answers,
                                               const PipelineConfig *pipeline);

@@ -31,66 +31,42 @@ static void past_set(char **name, Slice to)
 
 /* Names. */
 
-static bool past_knows_all(const CapturedRelation *relation, ChangeTableFacts *table)
-{
-    for (size_t i = 0; i < relation->count; i++) {
-        if (past_find(table, relation->columns[i].name) == NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The next column that the log has: generated ones may be left out of it. */
-static size_t past_next(const ChangeTableFacts *table, size_t at, bool generated)
-{
-    while (at < table->columns.count && !generated && table->columns.items[at].generated) {
-        at++;
-    }
-    return at;
-}
-
-/* The columns are those of then, by number and types. */
-static bool past_is_same(const CapturedRelation *relation, const ChangeTableFacts *table,
-                         bool generated)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < relation->count; i++) {
-        at = past_next(table, at, generated);
-        if (at == table->columns.count ||
-            table->columns.items[at].type != relation->columns[i].type) {
-            return false;
-        }
-        at++;
-    }
-    return past_next(table, at, generated) == table->columns.count;
-}
-
 /* A column that was renamed since has its name of then; a mapping may mean it by that of now. */
 static void past_take_names(const CapturedRelation *relation, ChangeTableFacts *table)
 {
-    bool generated = past_is_same(relation, table, true);
-    if (past_knows_all(relation, table) || (!generated && !past_is_same(relation, table, false))) {
-        return;
-    }
-    for (size_t i = 0, at = 0; i < relation->count; i++, at++) {
-        at = past_next(table, at, generated);
+    for (size_t i = 0, at = 0; i < relation->count; i++) {
+        while (at < table->columns.count &&
+               table->columns.items[at].number < relation->numbers[i]) {
+            at++;
+        }
+        if (at == table->columns.count || table->columns.items[at].number != relation->numbers[i]) {
+            continue; /* it is dropped by now */
+        }
         ChangeColumnFacts *column = &table->columns.items[at];
         if (!slice_equal(slice_of(column->name), relation->columns[i].name)) {
-            past_set(&column->alias, slice_of(column->name));
+            change_column_alias(column, slice_of(column->name), relation->certain[i]);
             past_set(&column->name, relation->columns[i].name);
         }
     }
 }
 
-/* A column that was renamed while this process reads: a mapping may mean it by its old name. */
-static void past_take_called(const CapturedRelation *relation, ChangeTableFacts *table)
+/* All names by which this process met a column, of which a mapping may mean any. */
+static void past_take_met(const CapturedRelation *relation, ChangeTableFacts *table,
+                          CapturedNames *met)
 {
     for (size_t i = 0; i < relation->count; i++) {
         ChangeColumnFacts *column = past_find(table, relation->columns[i].name);
-        if (column != NULL && relation->called[i] != NULL) {
-            past_set(&column->alias, slice_of(relation->called[i]));
+        column = column != NULL ? column : past_add(table, &relation->columns[i]);
+        for (size_t j = 0; j < met->items.count; j++) {
+            const CapturedName *name = &met->items.items[j];
+            if (name->number == relation->numbers[i] &&
+                !slice_equal(slice_of(name->name), relation->columns[i].name)) {
+                change_column_alias(column, slice_of(name->name),
+                                    name->certain && relation->certain[i]);
+            }
         }
+        captured_names_add(met, relation->numbers[i], relation->columns[i].name,
+                           relation->certain[i]);
     }
 }
 
@@ -170,10 +146,11 @@ static void past_describe(const CapturedRelation *relation, ChangeTableFacts *ta
     }
 }
 
-void captured_past_apply(const CapturedRelation *relation, bool gone, ChangeCatalog *catalog)
+void captured_past_apply(CapturedRelation *relation, const CapturedPast *past,
+                         ChangeCatalog *catalog)
 {
     ChangeTableFacts *table = change_catalog_edit(catalog, relation->oid);
-    if (table == NULL && gone) {
+    if (table == NULL && past->gone) {
         table = change_catalog_put_table(catalog, relation->oid, relation->schema, relation->name,
                                          relation->identity);
         past_describe(relation, table);
@@ -181,9 +158,14 @@ void captured_past_apply(const CapturedRelation *relation, bool gone, ChangeCata
     if (table == NULL) {
         return;
     }
+    captured_names_meet(past->met, table);
     past_set(&table->schema, slice_of(relation->schema));
     past_set(&table->name, slice_of(relation->name));
-    past_take_names(relation, table);
-    past_take_called(relation, table);
+    if (past->gone || !captured_columns_find(relation, table, past->dropped)) {
+        captured_relation_follow(relation, past->before);
+    } else {
+        past_take_names(relation, table);
+    }
+    past_take_met(relation, table, past->met);
     past_take_key(relation, table);
 }

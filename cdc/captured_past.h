@@ -7,9 +7,19 @@
  * also under its names of then. */
 #pragma once
 
-#include "cdc/captured_relation.h"
+#include "cdc/captured_columns.h"
+#include "cdc/captured_names.h"
 #include "change/change_catalog.h"
 
-/** gone: the table is not there any more, and what the relation tells of it stands for what the
- * catalog would. Its key is its replica identity, unless that is all of it. */
-void captured_past_apply(const CapturedRelation *relation, bool gone, ChangeCatalog *catalog);
+/* What else is known of the table. */
+typedef struct CapturedPast {
+    bool gone; /* it is not there any more, and what the relation tells of it stands for what the
+                  catalog would: its key is its replica identity, unless that is all of it */
+    const DroppedColumns *dropped;
+    const CapturedRelation *before; /* what was told of it until now; NULL: nothing */
+    CapturedNames *met;
+} CapturedPast;
+
+/** The relation learns the numbers of its columns. */
+void captured_past_apply(CapturedRelation *relation, const CapturedPast *past,
+                         ChangeCatalog *catalog);

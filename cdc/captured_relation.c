@@ -15,7 +15,8 @@ CapturedRelation *captured_relation_new(const PgOutputRelation *message)
     relation->identity = message->replica_identity;
     relation->count = message->columns;
     relation->columns = x_calloc(relation->count + 1, sizeof(*relation->columns));
-    relation->called = x_calloc(relation->count + 1, sizeof(*relation->called));
+    relation->numbers = x_calloc(relation->count + 1, sizeof(*relation->numbers));
+    relation->certain = x_calloc(relation->count + 1, sizeof(*relation->certain));
     relation->in_identity = x_calloc(relation->count + 1, sizeof(*relation->in_identity));
     relation->names = x_malloc(message->bytes.length + 1); /* they are a part of it */
     char *next = relation->names;
@@ -39,10 +40,8 @@ void captured_relation_free(CapturedRelation **relation)
     }
     free((*relation)->schema);
     free((*relation)->name);
-    for (size_t i = 0; i < (*relation)->count; i++) {
-        free((*relation)->called[i]);
-    }
-    free((*relation)->called);
+    free((*relation)->numbers);
+    free((*relation)->certain);
     free((*relation)->columns);
     free((*relation)->in_identity);
     free((*relation)->names);
@@ -71,19 +70,27 @@ static bool relation_renamed(const CapturedRelation *relation, const CapturedRel
            !relation_has(relation, was->name);
 }
 
+static uint16_t relation_number(const CapturedRelation *relation, const CapturedRelation *before,
+                                size_t at)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        if (slice_equal(before->columns[i].name, relation->columns[at].name)) {
+            return before->numbers[i];
+        }
+    }
+    return at < before->count && relation_renamed(relation, before, at) ? before->numbers[at] : 0;
+}
+
 void captured_relation_follow(CapturedRelation *relation, const CapturedRelation *before)
 {
-    for (size_t i = 0; i < relation->count && i < before->count; i++) {
-        const Slice was = before->columns[i].name;
-        bool same = slice_equal(was, relation->columns[i].name);
-        if (!same && !relation_renamed(relation, before, i)) {
-            continue;
-        }
-        if (before->called[i] != NULL) {
-            relation->called[i] = x_strdup(before->called[i]);
-        } else if (!same) {
-            relation->called[i] = x_strndup(was.data, was.length);
-        }
+    uint16_t highest = 0;
+    for (size_t i = 0; before != NULL && i < before->count; i++) {
+        highest = before->numbers[i] > highest ? before->numbers[i] : highest;
+    }
+    for (size_t i = 0; i < relation->count; i++) {
+        uint16_t number = before != NULL ? relation_number(relation, before, i) : 0;
+        relation->numbers[i] = number != 0 ? number : ++highest;
+        relation->certain[i] = true;
     }
 }
 

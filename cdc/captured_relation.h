@@ -11,7 +11,8 @@ typedef struct CapturedRelation {
     char *name;
     char identity; /* of replicas: d, n, f, i */
     ChangeColumn *columns;
-    char **called;     /* what each column was called when this process met it; NULL: as it is */
+    uint16_t *numbers; /* attnum of each column; 0: not known */
+    bool *certain;     /* of each number */
     bool *in_identity; /* of each column */
     size_t count;
     char *names; /* of the columns, one behind the other */
@@ -20,8 +21,8 @@ typedef struct CapturedRelation {
 CapturedRelation *captured_relation_new(const PgOutputRelation *message);
 void captured_relation_free(CapturedRelation **relation);
 
-/** before: what was kept of the same table until now. Columns that were renamed since are called as
- * they were. */
+/** A table that is gone, whose catalog tells no numbers: before (NULL: none) is what was kept of it
+ * until now, from which they are taken where the columns are the same, or were renamed. */
 void captured_relation_follow(CapturedRelation *relation, const CapturedRelation *before);
 
 /** Appends the OIDs of its types: "{23,25}". */

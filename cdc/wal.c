@@ -336,6 +336,10 @@ static void wal_on_news(void *arg, WalNews news)
         wal_session_ask_facts(work->session);
         break;
     case NEWS_FACTS:
+        if (parts->books->changes != NULL) {
+            captured_meet(change_reader_captured(parts->books->changes),
+                          parts->books->start->mapped);
+        }
         wal_rotation_forget(work->rotation);
         between_begin(work->between);
         break;

@@ -187,8 +187,8 @@ static void session_run(void *arg)
     tree_add_query(wal->pipeline, claim_table(wal->claim), 0, wal_server_version(wal), &sql);
     text_add(&sql, "; ");
     if (wal->pipeline->capture == CAPTURE_TABLES) {
-        mapped_add_query(wal->pipeline, &(MappedQuestion){.filters = true}, wal_server_version(wal),
-                         &sql);
+        mapped_add_query(wal->pipeline, &(MappedQuestion){.filters = true, .columns = true},
+                         wal_server_version(wal), &sql);
         text_add(&sql, "; ");
     }
     bool apart = *wal->config->database.replication_dsn != '\0';

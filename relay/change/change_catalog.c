@@ -66,7 +66,10 @@ static void table_clear(ChangeTableFacts *table)
 {
     for (size_t i = 0; i < table->columns.count; i++) {
         free(table->columns.items[i].name);
-        free(table->columns.items[i].alias);
+        for (size_t j = 0; j < table->columns.items[i].aliases.count; j++) {
+            free(table->columns.items[i].aliases.items[j].name);
+        }
+        vec_free(&table->columns.items[i].aliases);
         free(table->columns.items[i].fallback);
     }
     vec_free(&table->columns);
@@ -176,6 +179,19 @@ ChangeTableFacts *change_catalog_edit(ChangeCatalog *catalog, uint32_t oid)
     return found ? &catalog->tables.items[at] : NULL;
 }
 
+void change_column_alias(ChangeColumnFacts *column, Slice name, bool certain)
+{
+    for (size_t i = 0; i < column->aliases.count; i++) {
+        ChangeAlias *known = &column->aliases.items[i];
+        if (slice_equal(slice_of(known->name), name)) {
+            known->certain = known->certain || certain;
+            return;
+        }
+    }
+    *vec_add(&column->aliases) =
+        (ChangeAlias){.name = x_strndup(name.data, name.length), .certain = certain};
+}
+
 /* The table of a row: a new one, without columns, where the row is the first of it. */
 static ChangeTableFacts *table_of(ChangeCatalog *catalog, const PGresult *result, int row)
 {
@@ -198,6 +214,7 @@ Status change_catalog_read_tables(ChangeCatalog *catalog, const PGresult *result
         ChangeTableFacts *table = table_of(catalog, result, row);
         ChangeColumnFacts column = {
             .name = x_strdup(pg_needed(result, row, COLUMN_NAME)),
+            .number = (uint16_t)oid_at(result, row, COLUMN_NUMBER),
             .type = oid_at(result, row, COLUMN_TYPE),
             .modifier = (int32_t)strtol(pg_needed(result, row, COLUMN_MODIFIER), NULL, 10),
             .not_null = pg_needed(result, row, COLUMN_NOT_NULL)[0] == 't',

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/slice.h"
 #include "base/vec.h"
 
 extern const char CHANGE_CATALOG_TABLES[]; /* a row for each column */
@@ -14,9 +15,16 @@ extern const char CHANGE_CATALOG_TYPES[];  /* a row for each type, those that ot
                                               among them */
 extern const char CHANGE_CATALOG_TYPES_BY_OID[]; /* the same of these types: $1 is their OIDs */
 
+/* A name that a column has at another time, by which a mapping may mean it. */
+typedef struct ChangeAlias {
+    char *name;
+    bool certain; /* false: it may be another's; hides what it means, and shows nothing */
+} ChangeAlias;
+
 typedef struct ChangeColumnFacts {
     char *name;
-    char *alias; /* its name at another time, by which a mapping may mean it; NULL: none */
+    VEC(ChangeAlias) aliases;
+    uint16_t number; /* attnum */
     uint32_t type;
     int32_t modifier; /* -1: none */
     bool not_null;
@@ -60,6 +68,8 @@ ChangeTableFacts *change_catalog_put_table(ChangeCatalog *catalog, uint32_t oid,
                                            const char *name, char identity);
 /** For a caller that knows better; its columns are in their order. NULL: the table is not known. */
 ChangeTableFacts *change_catalog_edit(ChangeCatalog *catalog, uint32_t oid);
+
+void change_column_alias(ChangeColumnFacts *column, Slice name, bool certain);
 
 /** NULL: not known. */
 const ChangeTypeFacts *change_catalog_type(const ChangeCatalog *catalog, uint32_t oid);

@@ -92,31 +92,49 @@ static void set_constants(ChangeTableColumn *column, ChangeOut *out)
     }
 }
 
-/* A mapping may mean a column by a name of another time: what was to be hidden stays hidden. */
-static Status redact_column(const Making *making, size_t at, const char *alias, Error *err)
+/* A name by which a mapping may mean a column: its own, or one of another time. */
+static Status redact_by(const Making *making, size_t at, const ChangeAlias *name, Error *err)
 {
     const MappingConfig *mapping = making->mapping;
     const ChangeColumn *given = &making->relation->columns[at];
     ChangeTableColumn *column = &making->table->columns[at];
-    const char *const names[] = {column->name, alias};
-    bool excluded = false;
-    column->shown = false;
-    for (size_t i = 0; i < 2 && names[i] != NULL; i++) {
-        excluded = excluded || change_mapping_excludes(mapping, names[i]);
-        column->shown = column->shown || change_mapping_shows(mapping, names[i]);
+    column->shown = column->shown || (name->certain && change_mapping_shows(mapping, name->name));
+    if (column->redact.kind != REDACT_NONE) {
+        return OK;
     }
-    column->shown = column->shown && !excluded;
-    for (size_t i = 0; i < 2 && names[i] != NULL && !excluded; i++) {
-        const ChangeRedactColumn redacted = {
-            .table = making->table->name,
-            .name = names[i],
-            .type = column->type,
-            .length = change_type_length(making->tables->catalog, given->type, given->modifier)};
-        if (column->redact.kind == REDACT_NONE &&
-            change_mapping_redact(mapping, &redacted, &column->redact, err) != OK) {
+    const ChangeRedactColumn redacted = {
+        .table = making->table->name,
+        .name = name->name,
+        .type = column->type,
+        .length = change_type_length(making->tables->catalog, given->type, given->modifier)};
+    return change_mapping_redact(mapping, &redacted, &column->redact, err);
+}
+
+/* What was to be hidden stays hidden: by each of its names, also one that is not certain. */
+static Status redact_column(const Making *making, size_t at, const ChangeColumnFacts *facts,
+                            Error *err)
+{
+    ChangeTableColumn *column = &making->table->columns[at];
+    const size_t aliases = facts != NULL ? facts->aliases.count : 0;
+    bool excluded = change_mapping_excludes(making->mapping, column->name);
+    for (size_t i = 0; i < aliases; i++) {
+        excluded =
+            excluded || change_mapping_excludes(making->mapping, facts->aliases.items[i].name);
+    }
+    column->shown = false;
+    for (size_t i = 0; i <= aliases && !excluded; i++) {
+        const ChangeAlias own = {.name = column->name, .certain = true};
+        const ChangeAlias *name = i == 0 ? &own : &facts->aliases.items[i - 1];
+        AUTO_ERROR why = {0};
+        if (redact_by(making, at, name, name->certain ? err : &why) == OK) {
+            continue;
+        }
+        if (name->certain) {
             return FAILED;
         }
+        excluded = true; /* it cannot be hidden otherwise */
     }
+    column->shown = column->shown && !excluded;
     return OK;
 }
 
@@ -142,7 +160,7 @@ static Status make_column(const Making *making, size_t at, Error *err)
             change_default_read(column->type, given->type, type != NULL && type->kind == 'e',
                                 facts->fallback, making->out);
     }
-    if (redact_column(making, at, facts != NULL ? facts->alias : NULL, err) != OK) {
+    if (redact_column(making, at, facts, err) != OK) {
         return FAILED;
     }
     set_constants(column, making->out);
@@ -179,8 +197,12 @@ static bool is_called(const Making *making, size_t at, const char *name)
 {
     const char *own = making->table->columns[at].name;
     const ChangeColumnFacts *facts = facts_of(making->facts, slice_of(own));
-    return strcmp(own, name) == 0 ||
-           (facts != NULL && facts->alias != NULL && strcmp(facts->alias, name) == 0);
+    bool called = strcmp(own, name) == 0;
+    for (size_t i = 0; facts != NULL && i < facts->aliases.count; i++) {
+        const ChangeAlias *alias = &facts->aliases.items[i];
+        called = called || (alias->certain && strcmp(alias->name, name) == 0);
+    }
+    return called;
 }
 
 /* The columns that the mapping names, in its order. */

@@ -30,6 +30,7 @@ static void table_clear(MappedTable *table)
         free(table->entries[i]);
     }
     filter_free(table->filter);
+    free(table->columns);
 }
 
 MappedFit mapped_fit(const MappedTable *table)
@@ -158,6 +159,7 @@ static void read_table(const PGresult *result, int row, MappedTable *ret)
         .entries = {field_copy(result, row, "first_entry"),
                     field_copy(result, row, "second_entry")},
         .filter = read_filter(result, row),
+        .columns = field_asked(result, row, "named_columns"),
         .rows = field_number(result, row, "rows"),
         .bytes = field_number(result, row, "bytes"),
     };
@@ -196,6 +198,20 @@ Status mapped_read(const PGresult *result, Mapped *ret, Error *err)
     mapped_clear(ret);
     *ret = mapped;
     return OK;
+}
+
+uint16_t mapped_column_next(const char **at, Slice *ret_name)
+{
+    if (*at == NULL || **at == '\0') {
+        return 0;
+    }
+    char *name = NULL;
+    uint16_t number = (uint16_t)strtoul(*at, &name, 10);
+    name += *name != '\0';
+    *ret_name = (Slice){.data = name, .length = strcspn(name, "\x1e")};
+    *at = name + ret_name->length;
+    *at += **at != '\0';
+    return number;
 }
 
 const MappedTable *mapped_find(const Mapped *mapped, uint32_t oid)

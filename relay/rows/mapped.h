@@ -60,6 +60,8 @@ typedef struct MappedTable {
     bool hidden;     /* row security hides rows from it, or may do so */
     char *entries[MAPPED_PUBLICATIONS]; /* how it is in them; NULL: it is not */
     MappedFilter *filter;               /* NULL: the mapping has none */
+    char *columns;                      /* that the lists of its mapping name, and their numbers:
+                                           mapped_column_next(); NULL: none, or not asked */
     int64_t rows;                       /* as the planner counts; -1: not asked, or not known */
     int64_t bytes;                      /* with what is out of line; -1: not asked */
 } MappedTable;
@@ -85,6 +87,7 @@ typedef struct Mapped {
 /* Of what is asked. */
 typedef struct MappedQuestion {
     bool sizes;   /* rows and bytes, too: for people; waits for who locks a table exclusively */
+    bool columns; /* that the lists of a mapping name */
     bool filters; /* of tables whose mapping has a filter: what mapped_filter.h tests; waits for who
                      locks one of these exclusively */
 } MappedQuestion;
@@ -107,6 +110,9 @@ void mapped_add_name_query(const PipelineConfig *pipeline, const MappedTold *tol
 bool mapped_is(const PGresult *result);
 /** Reads the answer; what was known before is replaced. RETRY / PG_PROTOCOL when it is none. */
 Status mapped_read(const PGresult *result, Mapped *ret, Error *err);
+/** The next of MappedTable.columns, from *at on, which moves; its name is a part of it. 0: the end.
+ */
+uint16_t mapped_column_next(const char **at, Slice *ret_name);
 /** NULL: it is not mapped, or not known. */
 const MappedTable *mapped_find(const Mapped *mapped, uint32_t oid);
 void mapped_clear(Mapped *mapped);

@@ -378,7 +378,14 @@ void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *ques
 {
     bool filters = question->filters && server_version >= POSTGRES_15;
     mapped_add_parts(pipeline, question, server_version, sql);
-    text_add(sql, " SELECT * FROM t");
+    text_add(sql, " SELECT *");
+    text_add(sql, question->columns
+                      ? ", (SELECT " PG "string_agg(DISTINCT a.attnum || " PG "chr(31) || "
+                        "a.attname, " PG "chr(30)) FROM listed l JOIN " PG "pg_attribute a ON "
+                        "a.attrelid = t.mapped_oid AND a.attname = l.name AND a.attnum > 0 AND NOT "
+                        "a.attisdropped WHERE l.i = t.mapping) AS named_columns"
+                      : "");
+    text_add(sql, " FROM t");
     if (filters && mapped_has_filters(pipeline)) {
         add_filters(sql);
     }

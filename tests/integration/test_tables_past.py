@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from support.common import eventually
 from support.relay import outboxd
 
 
@@ -114,6 +115,91 @@ def test_a_column_that_is_renamed_stays_as_hidden_as_it_was(tables, option):
     tables.database.execute("ALTER TABLE item RENAME title TO label")
     tables.relay(snapshot="never", mappings=mapping(option, "label")).start()
     assert shown(tables.records("item", 3)[2]) == before
+
+
+SECRET = "id int PRIMARY KEY, note text, secret varchar(20), size int"
+RENAME = "ALTER TABLE item RENAME secret TO hidden"
+
+
+@pytest.mark.parametrize("statement", ["ALTER TABLE item DROP note", "ALTER TABLE item DROP size", "ALTER TABLE item ALTER hidden TYPE text", "ALTER TABLE item ADD secret text",
+                                       "ALTER TABLE item RENAME note TO secret; ALTER TABLE item ADD extra int"])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_renamed_column_is_known_by_its_number_whatever_else_is_altered(tables, stopped, statement):
+    """Names, types and places of then and of now differ; the numbers of columns never do."""
+    tables.create("item", SECRET)
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "secret")).start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'n', 'confidential', 1)")
+    tables.records("item", 1)
+    if stopped:
+        relay.stop()
+        tables.database.execute("INSERT INTO item VALUES (2, 'n', 'confidential', 1)")
+    tables.database.execute(f"{RENAME}; {statement}")
+    tables.database.execute("INSERT INTO item (id, hidden) VALUES (3, 'confidential')")
+    if stopped:
+        tables.relay(snapshot="never", mappings=mapping("mask_columns", "hidden")).start()
+    records = tables.records("item", 3 if stopped else 2)
+    assert records[0]["after"] == {"id": 1, "note": "n", "secret": "***", "size": 1}
+    assert not any("confidential" in str(dict(change)) for change in records)
+
+
+def test_a_column_that_was_renamed_before_its_first_row_is_hidden(tables):
+    tables.create("item", SECRET)
+    tables.publish()
+    tables.relay(snapshot="never", mappings=mapping("mask_columns", "secret")).start()
+    tables.database.execute(f"{RENAME}; INSERT INTO item VALUES (1, 'n', 'confidential', 1)")
+    assert tables.records("item", 1)[0]["after"] == {"id": 1, "note": "n", "hidden": "***", "size": 1}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_column_that_is_renamed_during_the_snapshot_is_hidden_in_it_and_behind_it(tables, workers):
+    """The topic of the first table is missing, and with it the room for the second one."""
+    tables.create("a", SECRET, topic=False)
+    tables.create("item", SECRET)
+    tables.database.execute("INSERT INTO a SELECT i, 'n', 'confidential', 1 FROM generate_series(1, 200) i; INSERT INTO item VALUES (1, 'n', 'confidential', 1)")
+    tables.publish()
+    relay = tables.relay(in_flight_events=100, batch_events=10, snapshot_workers=workers, mappings=mapping("mask_columns", "secret"))
+    relay.start(wait_ready=False).wait_log("WAITING_EVENTS_FULL")
+    tables.database.execute(f"{RENAME}; INSERT INTO item VALUES (2, 'n', 'confidential', 1)")
+    tables.kafka.create_topic(tables.topic("a"))
+    relay.wait_log("STREAM_STARTED", 60)
+    tables.database.execute("INSERT INTO item VALUES (3, 'n', 'confidential', 1)")
+    eventually(lambda: len(tables.state("item")) == 3, 30, relay.log_tail)
+    assert not any("confidential" in str(dict(change)) for change in tables.records("item") + tables.records("a"))
+
+
+def test_a_chain_of_names_hides_by_each_of_them(tables):
+    tables.create("item", SECRET)
+    tables.publish()
+    tables.relay(snapshot="never", mappings=mapping("mask_columns", "secret")).start().stop()
+    tables.database.execute("INSERT INTO item VALUES (1, 'n', 'confidential', 1)")
+    tables.database.execute(RENAME)
+    tables.relay(snapshot="never", mappings=mapping("mask_columns", "hidden")).start()
+    tables.records("item", 1)
+    tables.database.execute("ALTER TABLE item RENAME hidden TO third; INSERT INTO item VALUES (2, 'n', 'confidential', 1)")
+    assert not any("confidential" in str(dict(change)) for change in tables.records("item", 2))
+
+
+def test_a_column_that_was_dropped_is_not_shown_for_one_that_came_since(tables):
+    tables.create("item", "id int PRIMARY KEY, secret text")
+    tables.publish()
+    tables.relay(snapshot="never", mappings=mapping("exclude_columns", "secret")).start().stop()
+    tables.database.execute("INSERT INTO item VALUES (1, 'confidential')")
+    tables.database.execute("ALTER TABLE item DROP secret; ALTER TABLE item ADD mail text")
+    tables.relay(snapshot="never", mappings=mapping("columns", "mail")).start()
+    assert tables.records("item", 1)[0]["after"] == {"id": 1}
+
+
+@pytest.mark.parametrize("identity", ["DEFAULT", "FULL"])
+def test_a_composite_key_keeps_its_order_when_a_column_is_renamed_and_another_added(tables, identity):
+    tables.create("item", "a int, b int, PRIMARY KEY (b, a)", f"ALTER TABLE item REPLICA IDENTITY {identity}")
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    relay.stop()
+    tables.database.execute("INSERT INTO item VALUES (1, 2)")
+    tables.database.execute("ALTER TABLE item RENAME b TO c; ALTER TABLE item ADD d int")
+    relay.start()
+    assert list(tables.records("item", 1)[0].key.items()) == [("b", 2), ("a", 1)]
 
 
 def test_a_column_that_no_table_has_stops_the_start_and_one_that_some_have_does_not(tables):

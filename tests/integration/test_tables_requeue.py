@@ -81,6 +81,16 @@ def test_a_row_that_is_gone_is_resolved_and_one_that_is_still_too_large_is_a_new
     assert letters(small, 0, relay) is True
 
 
+def test_a_column_that_was_renamed_stays_hidden_in_a_row_that_is_read_again(small):
+    relay = small.relay(**DEAD, mappings=[{"table": "public.*", "mask_columns": [{"column": "name", "characters": 3}]}]).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'secret', {LARGE})")
+    (number, _, _), = letters(small, 1, relay)
+    small.execute("ALTER TABLE item RENAME name TO title; UPDATE item SET note = 'x'")
+    small.records("item", 1)
+    requeue(relay, number)
+    assert [change["after"]["title"] for change in small.records("item", 2)] == ["***", "***"]
+
+
 def test_requests_wait_for_a_relay(small):
     relay = small.relay(**DEAD).start()
     small.execute(f"INSERT INTO item SELECT i, 'a', {LARGE} FROM generate_series(1, 150) i")

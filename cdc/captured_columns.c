@@ -1,0 +1,110 @@
+#include "cdc/captured_columns.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+/* A column that the table has or had. */
+typedef struct Place {
+    uint16_t number;
+    const ChangeColumnFacts *column; /* NULL: it was dropped */
+} Place;
+
+typedef struct Places {
+    VEC(Place) items;
+} Places;
+
+/* How well they fit: a name that is the same tells most. */
+enum { FIT_NONE = -1, FIT_TYPE = 2, FIT_DROPPED_LESS = 1, FIT_DROPPED_MORE = 3, FIT_NAME = 4 };
+
+/* Two questions are asked, so one that was dropped between them is in both answers. */
+static void places_collect(const ChangeTableFacts *table, const DroppedColumns *dropped,
+                           Places *places)
+{
+    size_t gone = 0;
+    for (size_t i = 0; i <= table->columns.count; i++) {
+        const bool last = i == table->columns.count;
+        const ChangeColumnFacts *column = last ? NULL : &table->columns.items[i];
+        while (gone < dropped->numbers.count &&
+               (last || dropped->numbers.items[gone] <= column->number)) {
+            uint16_t number = dropped->numbers.items[gone++];
+            if (last || number != column->number) {
+                *vec_add(&places->items) = (Place){.number = number};
+            }
+        }
+        if (!last) {
+            *vec_add(&places->items) = (Place){column->number, column};
+        }
+    }
+}
+
+static int32_t place_fit(const Place *place, const ChangeColumn *column, int32_t dropped)
+{
+    if (place->column == NULL) {
+        return dropped;
+    }
+    if (slice_equal(slice_of(place->column->name), column->name)) {
+        return FIT_NAME;
+    }
+    return place->column->type == column->type ? FIT_TYPE : 0;
+}
+
+static bool place_may_miss(const Place *place)
+{
+    return place->column == NULL || place->column->generated;
+}
+
+/* Of the columns from the last to the first: best[i][a] is how well those from i on fit into the
+ * places from a on. */
+static bool columns_fit(const CapturedRelation *relation, const Places *places, int32_t dropped,
+                        uint16_t *ret_numbers)
+{
+    const size_t count = relation->count;
+    const size_t width = places->items.count + 1;
+    int32_t *best = x_calloc((count + 1) * width, sizeof(*best));
+    for (size_t i = count; i-- > 0;) {
+        best[i * width + width - 1] = FIT_NONE;
+        for (size_t a = width - 1; a-- > 0;) {
+            const Place *place = &places->items.items[a];
+            int32_t rest = best[(i + 1) * width + a + 1];
+            int32_t with = rest == FIT_NONE
+                               ? FIT_NONE
+                               : rest + place_fit(place, &relation->columns[i], dropped);
+            int32_t without = place_may_miss(place) ? best[i * width + a + 1] : FIT_NONE;
+            best[i * width + a] = with >= without ? with : without;
+        }
+    }
+    const bool fits = best[0] != FIT_NONE;
+    for (size_t i = 0, a = 0; fits && i < count; a++) {
+        const Place *place = &places->items.items[a];
+        int32_t rest = best[(i + 1) * width + a + 1];
+        if (rest != FIT_NONE &&
+            best[i * width + a] == rest + place_fit(place, &relation->columns[i], dropped)) {
+            ret_numbers[i++] = place->number;
+        }
+    }
+    free(best);
+    return fits;
+}
+
+/* Where a column was dropped, one of its type that came since may look like it, renamed: it is
+ * taken for it, since what is hidden too much does less harm, but that is not certain. */
+bool captured_columns_find(CapturedRelation *relation, const ChangeTableFacts *table,
+                           const DroppedColumns *dropped)
+{
+    Places places = {0};
+    places_collect(table, dropped, &places);
+    uint16_t *numbers = x_calloc(relation->count + 1, sizeof(*numbers));
+    uint16_t *others = x_calloc(relation->count + 1, sizeof(*others));
+    const bool fits = columns_fit(relation, &places, FIT_DROPPED_LESS, numbers) &&
+                      columns_fit(relation, &places, FIT_DROPPED_MORE, others);
+    for (size_t i = 0; fits && i < relation->count; i++) {
+        relation->numbers[i] = numbers[i];
+        relation->certain[i] = numbers[i] == others[i];
+    }
+    free(numbers);
+    free(others);
+    vec_free(&places.items);
+    return fits;
+}
