@@ -9,6 +9,7 @@
 #include "pg/ident.h"
 #include "pg/result.h"
 #include "pg/sqlstate.h"
+#include "rows/mapped_filter.h"
 
 enum { POSTGRES_MESSAGES = 140000, POSTGRES_FAILOVER = 170000 };
 
@@ -220,9 +221,25 @@ bool slot_cannot_send(const Error *err)
     return sqlstate_is(err, "54") || (err->origin & ORIGIN_SIZE) != 0;
 }
 
+/* It fails for the same row each time, whatever the filter is by now: that of then is in force. */
+static bool slot_judge_filter(const PipelineConfig *pipeline, Error *err)
+{
+    if (pipeline->capture != CAPTURE_TABLES || !filter_may_have_failed(pipeline, err)) {
+        return false;
+    }
+    AUTO_TEXT message = x_format("a row of the WAL makes the filter of a mapping fail (%s): the "
+                                 "server sends neither it nor anything after it to slot '%s'",
+                                 error_message(err), pipeline->wal.slot);
+    (void)slot_gap(err, CODE_LOG_FILTER_FAILED, message);
+    error_hint(err, FILTER_FAILED_HINT
+               " Then `outboxd run --new-slot` creates the slot again, sends the tables again as "
+               "the option snapshot says, and says what may be missing.");
+    return true;
+}
+
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err)
 {
-    if (slot_judge_text(pipeline, err)) {
+    if (slot_judge_text(pipeline, err) || slot_judge_filter(pipeline, err)) {
         return true;
     }
     if ((err->origin & ORIGIN_PUBLICATION) == 0) {

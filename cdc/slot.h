@@ -96,8 +96,8 @@ bool slot_read_history(const char *content, int timeline, uint64_t *ret_switch_l
 bool slot_cannot_send(const Error *err);
 
 /** An error of decoding that means: the publication was dropped, or is younger than the place where
- * the slot stands, or slot_cannot_send(), so the log from there on cannot be read. Makes a gap of
- * it; false: it is none. */
+ * the slot stands, or slot_cannot_send(), or the filter of a mapping failed, so the log from there
+ * on cannot be read. Makes a gap of it; false: it is none. */
 bool slot_judge_decoding(const PipelineConfig *pipeline, Error *err);
 
 typedef enum SlotVerdict {

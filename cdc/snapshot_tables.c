@@ -9,7 +9,8 @@
 static bool is_read(const MappedTable *table)
 {
     bool published = (table->sends & (OPERATION_CREATE | OPERATION_UPDATE | OPERATION_DELETE)) != 0;
-    return (published || !table->logged) && table->selects && !table->hidden;
+    bool readable = table->selects && !table->hidden && mapped_fit(table) != MAPPED_UNFIT;
+    return (published || !table->logged) && readable;
 }
 
 void snapshot_tables_plan(SnapshotTables *tables, const Mapped *mapped)

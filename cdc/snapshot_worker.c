@@ -5,6 +5,7 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "pg/sqlstate.h"
+#include "rows/mapped_filter.h"
 #include "rows/publisher.h"
 
 struct SnapshotWorker {
@@ -61,6 +62,8 @@ static void worker_fail(SnapshotWorker *worker, const Error *err)
                    "The relay's role must be able to read the table: GRANT SELECT ON %s TO the "
                    "role; with row-level security, also BYPASSRLS.",
                    worker->table->sql);
+    } else if (filter_may_have_failed(worker->with.wal->pipeline, err)) {
+        error_hint(&copy, FILTER_FAILED_HINT);
     }
     claim_lose(worker->with.wal->claim, &copy);
 }
@@ -130,14 +133,12 @@ void snapshot_worker_ask(SnapshotWorker *worker, size_t place, const SnapshotTab
 }
 
 void snapshot_worker_read(SnapshotWorker *worker, const SnapshotTable *table,
-                          const SnapshotChunk *chunk, const char *snapshot)
+                          const SnapshotChunk *chunk, const char *snapshot, const char *filter)
 {
-    const MappingConfig *mappings = worker->with.wal->pipeline->tables.mappings;
     worker_begin(worker, table, false);
     worker->chunk = *chunk;
     worker->answer->shape = x_strdup(table->shape); /* it is compared with that of then */
     AUTO_BUFFER sql = TEXT_EMPTY;
-    const char *filter = mappings[table->mapping].filter;
     snapshot_add_chunk(table, chunk, snapshot, filter != NULL ? filter : "", &sql);
     pg_conn_send(worker->conn, &(PgQuery){.step = "read a chunk",
                                           .sql = text_string(&sql),

@@ -39,9 +39,9 @@ bool snapshot_worker_is_free(const SnapshotWorker *worker);
 /** Asks what the table at this place is. */
 void snapshot_worker_ask(SnapshotWorker *worker, size_t place, const SnapshotTable *table,
                          const char *snapshot);
-/** Reads a chunk of it. */
+/** Reads a chunk of it. filter: of its rows, as SQL; NULL: all. */
 void snapshot_worker_read(SnapshotWorker *worker, const SnapshotTable *table,
-                          const SnapshotChunk *chunk, const char *snapshot);
+                          const SnapshotChunk *chunk, const char *snapshot, const char *filter);
 
 /** What it was given last. */
 const SnapshotChunk *snapshot_worker_chunk(const SnapshotWorker *worker);

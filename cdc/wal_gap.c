@@ -27,7 +27,7 @@ bool gap_cannot_decode(Gap *gap, Error *err)
         return false;
     }
     uint64_t start = progress_start(gap->progress);
-    if (gap->undecodable == start || slot_cannot_send(err)) {
+    if (gap->undecodable == start || judged.code != CODE_PUBLICATION_GONE) {
         error_copy(err, &judged);
     }
     gap->undecodable = start;

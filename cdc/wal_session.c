@@ -1,5 +1,5 @@
-/* The facts of the start, the publication, the proof of the history. Then, in wal_slot.c: the slot,
- * the position, the stream.
+/* The facts of the start, the filters, the publication, the proof of the history. Then, in
+ * wal_slot.c: the slot, the position, the stream.
  *
  * Order on a first start: publication, then slot (a publication made later would not be seen by the
  * slot's older position), then the position row, then what the slot's snapshot shows unpublished,
@@ -10,6 +10,7 @@
 
 #include "base/failpoint.h"
 #include "base/memory.h"
+#include "cdc/wal_filters.h"
 #include "pg/ident.h"
 #include "rows/mapped_script.h"
 #include "rows/precondition.h"
@@ -22,6 +23,7 @@ struct WalSession {
     Relations *relations;
     ClaimJob facts;
     Error unread; /* what was wrong with the answer about tables */
+    WalFilters *filters;
 };
 
 static void on_publication_created(void *arg, const Error *err)
@@ -151,6 +153,15 @@ static void on_facts_done(void *arg, const Error *err)
     if (waiting_for_slot(session->waiting, facts->active_pid != 0)) {
         return;
     }
+    filters_test(session->filters); /* on_filters_tested() follows */
+}
+
+static void on_filters_tested(void *arg)
+{
+    WalSession *session = arg;
+    const WalContext *wal = session->wal;
+    const WalStart *start = session->start;
+    const SlotFacts *facts = start->given.facts;
     /* A publication must be older than the slot: behind one that is there it would not help. */
     bool first = !start->given.stored->there && !facts->has_slot;
     if (!facts->has_publication && (first || wal->config->new_slot)) {
@@ -176,7 +187,8 @@ static void session_run(void *arg)
     tree_add_query(wal->pipeline, claim_table(wal->claim), 0, wal_server_version(wal), &sql);
     text_add(&sql, "; ");
     if (wal->pipeline->capture == CAPTURE_TABLES) {
-        mapped_add_query(wal->pipeline, &(MappedQuestion){0}, wal_server_version(wal), &sql);
+        mapped_add_query(wal->pipeline, &(MappedQuestion){.filters = true}, wal_server_version(wal),
+                         &sql);
         text_add(&sql, "; ");
     }
     bool apart = *wal->config->database.replication_dsn != '\0';
@@ -268,6 +280,7 @@ WalSession *wal_session_new(WalContext *wal, WalStart *start, ServerLog *log, Wa
     session->waiting = waiting;
     session->relations = relations;
     session->facts = (ClaimJob){.run = session_run, .arg = session};
+    session->filters = filters_new(wal, start, on_filters_tested, session);
     return session;
 }
 
@@ -277,6 +290,7 @@ void wal_session_free(WalSession **session)
         return;
     }
     error_clear(&(*session)->unread);
+    filters_free(&(*session)->filters);
     free(*session);
     *session = NULL;
 }

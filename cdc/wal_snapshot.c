@@ -207,6 +207,13 @@ static void snapshot_hold_workers(const Snapshot *snapshot, bool hold)
     }
 }
 
+/* The rows of it that the stream has. */
+static const char *snapshot_filter(const Snapshot *snapshot, const SnapshotTable *table)
+{
+    const MappedTable *mapped = mapped_find(snapshot->books->start->mapped, table->oid);
+    return mapped != NULL ? mapped_row_filter(snapshot->wal->pipeline, mapped) : NULL;
+}
+
 /* False: there is nothing to do for it. */
 static bool snapshot_give_work(Snapshot *snapshot, SnapshotWorker *worker)
 {
@@ -214,7 +221,8 @@ static bool snapshot_give_work(Snapshot *snapshot, SnapshotWorker *worker)
     bool whole = wal_server_version(snapshot->wal) < 140000; /* no scan of a range of TIDs */
     SnapshotChunk chunk;
     if (snapshot_tables_take(&snapshot->tables, whole, &chunk)) {
-        snapshot_worker_read(worker, snapshot_table(snapshot, chunk.table), &chunk, name);
+        const SnapshotTable *table = snapshot_table(snapshot, chunk.table);
+        snapshot_worker_read(worker, table, &chunk, name, snapshot_filter(snapshot, table));
         return true;
     }
     size_t next = snapshot_tables_next(&snapshot->tables);

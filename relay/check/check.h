@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "config/load.h"
 #include "pg/session.h"
+#include "rows/mapped.h"
 #include "rows/precondition.h"
 
 /* A topic that the configuration, or an event of the backlog, leads to. */
@@ -98,6 +99,12 @@ PGresult *check_query(Check *check, const char *step, const char *sql, int count
 /** Shows what each mapping of capture = "tables" means, notes the topics of the tables, and shows
  * the SQL that an administrator runs. */
 void check_mapped(Check *check, const PipelineConfig *pipeline);
+
+/** Tests the filters of the mappings on each of their tables, before SQL with them is shown. */
+void check_filters(Check *check, const PipelineConfig *pipeline, Mapped *mapped);
+
+/** Shows the filter of a mapping, if it has one, and what follows from it. */
+void check_say_filter(Check *check, const MappingConfig *mapping);
 
 /** Notes the topic of a mapped table. keyless: of all its records; keyless_delete: of deletes. */
 void check_need_topic(Check *check, const PipelineConfig *pipeline, const char *topic,

@@ -38,14 +38,15 @@ static const char IDENTITIES[] =
     "SELECT c.oid, a.attname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indrelid ="
     " c.oid AND i.indisvalid AND i.indimmediate AND CASE c.relreplident WHEN 'd' THEN"
     " i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END JOIN pg_catalog.pg_attribute a"
-    " ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey::pg_catalog.int2[]) WHERE c.oid = ANY"
+    " ON a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - "
+    "1]) WHERE c.oid = ANY"
     " ($1::pg_catalog.oid[]) ORDER BY c.oid, a.attnum";
 
 static bool mapped_look(MappedCheck *m)
 {
     AUTO_BUFFER sql = TEXT_EMPTY;
     AUTO_ERROR err = {0};
-    mapped_add_query(m->pipeline, &(MappedQuestion){.sizes = true},
+    mapped_add_query(m->pipeline, &(MappedQuestion){.sizes = true, .filters = true},
                      PQserverVersion(pg_session_raw(m->check->session)), &sql);
     AUTO(PGresult, pg_session_free_result)
     tables = check_query(m->check, "mapped tables", sql.data, 0, NULL);
@@ -204,6 +205,7 @@ static void mapped_say_mapping(MappedCheck *m, size_t mapping)
     text_printf(&m->check->facts, "mapping        %s: %zu table%s, %s%s, %lld KiB\n",
                 m->pipeline->tables.mappings[mapping].table, count, count == 1 ? "" : "s", about,
                 others, (long long)(bytes / 1024));
+    check_say_filter(m->check, &m->pipeline->tables.mappings[mapping]);
     size_t shown = 0;
     for (size_t i = 0; i < m->mapped.tables.count; i++) {
         const MappedTable *table = &m->mapped.tables.items[i];
@@ -259,6 +261,7 @@ void check_mapped(Check *check, const PipelineConfig *pipeline)
 {
     MappedCheck m = {.check = check, .pipeline = pipeline};
     if (mapped_look(&m)) {
+        check_filters(check, pipeline, &m.mapped);
         for (size_t i = 0; i < pipeline->tables.mapping_count; i++) {
             mapped_say_mapping(&m, i);
         }

@@ -53,7 +53,7 @@ typedef struct MappingConfig {
     size_t cut_count;
     StringList hash; /* hash_columns: SHA-256 of salt and text, as hexadecimal digits */
     char *hash_salt; /* secret; "" when there are no hash_columns */
-    char *filter;    /* a WHERE condition; not built yet: NULL */
+    char *filter;    /* a condition, as after WHERE; "": all rows */
     int line;        /* in the file; 0: none */
 } MappingConfig;
 

@@ -47,6 +47,7 @@ typedef struct PgConnOptions {
 typedef struct PgQuery {
     const char *step;      /* its name, for Error.step; static */
     const char *sql;       /* one or several statements; or, with params, exactly one */
+    bool single;           /* exactly one also without params: the server refuses a second one */
     const char *statement; /* name of a prepared statement: sql is ignored */
     int param_count;
     const char *const *values; /* NULL entry: SQL NULL */

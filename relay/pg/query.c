@@ -19,7 +19,7 @@ bool query_send(PGconn *pg, const PgQuery *query, bool *ret_pipelined)
         return PQsendQueryPrepared(pg, query->statement, query->param_count, query->values,
                                    query->lengths, query->formats, 0) == 1;
     }
-    if (query->param_count > 0) {
+    if (query->param_count > 0 || query->single) {
         return PQsendQueryParams(pg, query->sql, query->param_count, NULL, query->values,
                                  query->lengths, query->formats, 0) == 1;
     }

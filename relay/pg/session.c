@@ -139,9 +139,9 @@ static Status session_failed(const PgSession *session, const char *step, const P
 Status pg_session_query(PgSession *session, const PgAsk *ask, PGresult **ret_result, Error *err)
 {
     AUTO(PGresult, pg_session_free_result)
-    result = ask->count > 0 ? PQexecParams(session->raw, ask->sql, ask->count, NULL, ask->values,
-                                           NULL, NULL, 0)
-                            : PQexec(session->raw, ask->sql);
+    result = ask->count > 0 || ask->single ? PQexecParams(session->raw, ask->sql, ask->count, NULL,
+                                                          ask->values, NULL, NULL, 0)
+                                           : PQexec(session->raw, ask->sql);
     ExecStatusType kind = PQresultStatus(result);
     if (kind != PGRES_TUPLES_OK && kind != PGRES_COMMAND_OK) {
         return session_failed(session, ask->step, result, err);

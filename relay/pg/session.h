@@ -48,6 +48,7 @@ typedef struct PgAsk {
     const char *sql;  /* one statement; or, without values, one or several */
     int count;
     const char *const *values; /* NULL entry: SQL NULL */
+    bool single; /* one statement also without values: the server refuses a second one */
 } PgAsk;
 
 /** Asks. *ret_result, the last statement's, is set only on success and freed with

@@ -11,6 +11,15 @@ bool mapped_is(const PGresult *result)
     return PQresultStatus(result) == PGRES_TUPLES_OK && PQfnumber(result, "mapped_oid") >= 0;
 }
 
+static void filter_free(MappedFilter *filter)
+{
+    for (size_t i = 0; filter != NULL && i < MAPPED_PUBLICATIONS; i++) {
+        free(filter->has[i]);
+    }
+    free(filter != NULL ? filter->columns : NULL);
+    free(filter);
+}
+
 static void table_clear(MappedTable *table)
 {
     free(table->schema);
@@ -20,6 +29,37 @@ static void table_clear(MappedTable *table)
     for (size_t i = 0; i < MAPPED_PUBLICATIONS; i++) {
         free(table->entries[i]);
     }
+    filter_free(table->filter);
+}
+
+MappedFit mapped_fit(const MappedTable *table)
+{
+    return table->filter != NULL ? table->filter->fit : MAPPED_FITS;
+}
+
+const char *mapped_filter_of(const MappingConfig *mapping)
+{
+    return mapping->filter != NULL && *mapping->filter != '\0' ? mapping->filter : NULL;
+}
+
+const char *mapped_row_filter(const PipelineConfig *pipeline, const MappedTable *table)
+{
+    for (size_t i = 0; table->filter != NULL && i < MAPPED_PUBLICATIONS; i++) {
+        if (table->filter->has[i] != NULL) {
+            return table->filter->has[i];
+        }
+    }
+    return mapped_filter_of(&pipeline->tables.mappings[table->mapping]);
+}
+
+bool mapped_has_filters(const PipelineConfig *pipeline)
+{
+    for (size_t i = 0; i < pipeline->tables.mapping_count; i++) {
+        if (mapped_filter_of(&pipeline->tables.mappings[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void mapped_clear(Mapped *mapped)
@@ -35,6 +75,11 @@ void mapped_clear(Mapped *mapped)
     *mapped = (Mapped){0};
 }
 
+bool mapped_wants_changes(const MappingConfig *mapping)
+{
+    return (mapping->operations & (OPERATION_UPDATE | OPERATION_DELETE)) != 0;
+}
+
 static bool field_says(const PGresult *result, int row, const char *name)
 {
     return *pg_needed_field(result, row, name) == 't';
@@ -45,6 +90,12 @@ static char *field_copy(const PGresult *result, int row, const char *name)
 {
     const char *value = pg_field_or_null(result, row, name);
     return value != NULL ? x_strdup(value) : NULL;
+}
+
+/* Not asked, or NULL: NULL. */
+static char *field_asked(const PGresult *result, int row, const char *name)
+{
+    return PQfnumber(result, name) >= 0 ? field_copy(result, row, name) : NULL;
 }
 
 static int64_t field_number(const PGresult *result, int row, const char *name)
@@ -74,6 +125,20 @@ static unsigned read_sends(const PGresult *result, int row)
     return sends;
 }
 
+static MappedFilter *read_filter(const PGresult *result, int row)
+{
+    if (!field_says(result, row, "has_filter")) {
+        return NULL;
+    }
+    MappedFilter *filter = x_calloc(1, sizeof(*filter));
+    *filter = (MappedFilter){.has = {field_asked(result, row, "first_filter"),
+                                     field_asked(result, row, "second_filter")},
+                             .columns = field_asked(result, row, "filter_columns"),
+                             .fit = MAPPED_UNASKED,
+                             .listed = field_says(result, row, "listed")};
+    return filter;
+}
+
 static void read_table(const PGresult *result, int row, MappedTable *ret)
 {
     *ret = (MappedTable){
@@ -82,6 +147,7 @@ static void read_table(const PGresult *result, int row, MappedTable *ret)
         .name = x_strdup(pg_needed_field(result, row, "name")),
         .sql = x_strdup(pg_needed_field(result, row, "sql")),
         .mapping = strtoul(pg_needed_field(result, row, "mapping"), NULL, 10),
+        .by_pattern = field_says(result, row, "by_pattern"),
         .identity = *pg_needed_field(result, row, "identity"),
         .usable = field_says(result, row, "usable"),
         .logged = field_says(result, row, "logged"),
@@ -91,6 +157,7 @@ static void read_table(const PGresult *result, int row, MappedTable *ret)
         .hidden = field_says(result, row, "hidden"),
         .entries = {field_copy(result, row, "first_entry"),
                     field_copy(result, row, "second_entry")},
+        .filter = read_filter(result, row),
         .rows = field_number(result, row, "rows"),
         .bytes = field_number(result, row, "bytes"),
     };

@@ -116,7 +116,7 @@ static void add_names(const PipelineConfig *pipeline, bool patterns, Text *sql)
             text_printf(sql, "%s(%zu, %s, %s, %s, %s, %u, %s)", some ? ", " : "VALUES ", i, schema,
                         name.schema.is_pattern ? "true" : "false", table,
                         name.table.is_pattern ? "true" : "false", mapping->operations,
-                        mapping->filter != NULL && *mapping->filter != '\0' ? "true" : "false");
+                        mapped_filter_of(mapping) != NULL ? "true" : "false");
             some = true;
         }
         mapped_name_clear(&name);
@@ -338,9 +338,49 @@ void mapped_add_parts(const PipelineConfig *pipeline, const MappedQuestion *ques
     text_add_char(sql, ')');
 }
 
+/* What PostgreSQL allows in a row filter: columns of its own types and collations. A number as the
+ * first OID of others is in no catalog. */
+#define FIRST_OID_OF_OTHERS "16384"
+
+/* Of each column its name, a value of its type, whether it is in the replica identity. */
+static void add_filter_columns(Text *sql)
+{
+    static const char IS_IN[] = IN_IDENTITY("t.mapped_oid", "t.kind", "a.attname");
+    text_printf(sql,
+                "(SELECT " PG "string_agg(" PG "quote_ident(a.attname) || " PG "chr(31) ||"
+                " 'NULL::' || " PG "format_type(a.atttypid, a.atttypmod) || CASE WHEN"
+                " a.attcollation IN (0, y.typcollation) THEN '' ELSE ' COLLATE ' ||"
+                " a.attcollation::" PG "regcollation END || " PG "chr(31) || %s, " PG "chr(30)"
+                " ORDER BY a.attnum) FROM " PG "pg_attribute a JOIN " PG "pg_type y ON y.oid ="
+                " a.atttypid WHERE a.attrelid = t.mapped_oid AND a.attnum > 0 AND NOT"
+                " a.attisdropped AND a.atttypid < " FIRST_OID_OF_OTHERS " AND a.attcollation <"
+                " " FIRST_OID_OF_OTHERS ") AS filter_columns",
+                IS_IN);
+}
+
+static void add_filters(Text *sql)
+{
+    static const char *const NAMES[][2] = {{"b.first", "first_filter"},
+                                           {"NOT b.first", "second_filter"}};
+    text_add(sql, " LEFT JOIN LATERAL (SELECT ");
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        text_printf(sql,
+                    "(SELECT " PG "pg_get_expr(r.prqual, r.prrelid) FROM " PG "pg_publication_rel r"
+                    " JOIN b ON b.oid = r.prpubid AND %s WHERE r.prrelid = t.mapped_oid) AS %s, ",
+                    NAMES[i][0], NAMES[i][1]);
+    }
+    add_filter_columns(sql);
+    text_add(sql, ") f ON t.has_filter");
+}
+
 void mapped_add_query(const PipelineConfig *pipeline, const MappedQuestion *question,
                       int server_version, Text *sql)
 {
+    bool filters = question->filters && server_version >= POSTGRES_15;
     mapped_add_parts(pipeline, question, server_version, sql);
-    text_add(sql, " SELECT * FROM t ORDER BY t.schema, t.name");
+    text_add(sql, " SELECT * FROM t");
+    if (filters && mapped_has_filters(pipeline)) {
+        add_filters(sql);
+    }
+    text_add(sql, " ORDER BY t.schema, t.name");
 }

@@ -8,7 +8,7 @@
 
 #include "base/memory.h"
 #include "pg/ident.h"
-#include "rows/mapped.h"
+#include "rows/mapped_script.h"
 #include "rows/precondition_some.h"
 
 static const char *mapping_name(const Facts *facts, const char *number)
@@ -53,10 +53,24 @@ static void add_to_second(const Facts *facts, const Some *some, Text *sql)
                           "true);");
 }
 
+/* SQL that puts tables with a filter somewhere is printed by `outboxd check`, which has asked the
+ * server about the filter (mapped_filter.h). */
+static void add_reference(Text *remedy)
+{
+    text_printf(remedy,
+                "%sRun the statements that outboxd check prints under \"sql\": they have "
+                "the filter of the mapping.",
+                remedy->length > 0 && remedy->data[remedy->length - 1] != ' ' ? " " : "");
+}
+
 /* It stays in the second one, which does no harm: out of it at once, nobody could tell that no
  * insert was missed in between. */
 static void add_to_first(const Facts *facts, const Some *some, Text *sql)
 {
+    if (mapped_has_filters(facts->pipeline)) {
+        add_reference(sql);
+        return;
+    }
     AUTO_TEXT first = first_sql(facts);
     text_printf(sql, "ALTER PUBLICATION %s ADD TABLE ", first);
     some_add_sql(some, "ONLY ", sql);
@@ -79,6 +93,15 @@ static void add_move(const Facts *facts, const Some *some, Text *sql)
 }
 
 /* What the mappings mean. */
+
+static bool filters_are_unknown(const Facts *facts, Saying *say)
+{
+    text_printf(&say->message,
+                "a mapping has a filter, which needs PostgreSQL 15 or later; this is PostgreSQL %d",
+                facts->version / 10000);
+    text_add(&say->remedy, "Leave out filter, and let the consumers filter.");
+    return facts->version < POSTGRES_15 && mapped_has_filters(facts->pipeline);
+}
 
 static bool mapping_means_nothing(const Facts *facts, Saying *say)
 {
@@ -215,6 +238,10 @@ static bool mapped_publication_is_missing(const Facts *facts, Saying *say)
         text_add_char(&create, ' ');
         add_to_second(facts, &unusable, &create);
     }
+    if (mapped_has_filters(facts->pipeline)) {
+        text_clear(&create);
+        text_add(&create, "the statements that outboxd check prints under \"sql\";");
+    }
     return publication_is_not_there(facts, create.data, say);
 }
 
@@ -241,6 +268,9 @@ static bool tables_are_not_published(const Facts *facts, Saying *say)
     if (unusable.count > 0) {
         add_to_second(facts, &unusable, &say->remedy);
     }
+    if (all.count > usable.count + unusable.count) {
+        add_reference(&say->remedy);
+    }
     return is_there(facts) && all.count > 0;
 }
 
@@ -260,6 +290,28 @@ static bool changes_are_refused(const Facts *facts, Saying *say)
         text_add(&say->remedy, " or capture only inserts: ");
         add_move(facts, &some, &say->remedy);
     }
+    return some.count > 0;
+}
+
+static bool filter_is_uncovered(const Facts *facts, Saying *say)
+{
+    AUTO_SOME some = some_read(facts, "mapped_uncovered");
+    text_add(&say->message, "PostgreSQL refuses every UPDATE and DELETE of the application in ");
+    for (size_t i = 0; i < some.shown; i++) {
+        char *columns = some.names[i];
+        const char *table = strsep(&columns, "\037");
+        text_printf(&say->message, "%s%s (%s)", i > 0 ? ", " : "", table,
+                    columns != NULL ? columns : "?");
+    }
+    some_add_rest(&some, false, &say->message);
+    text_printf(&say->message,
+                ": the row filter in publication \"%s\" uses these columns, which are not part of "
+                "the replica identity",
+                facts->pipeline->wal.publication);
+    text_printf(&say->remedy,
+                "ALTER TABLE %s REPLICA IDENTITY FULL; or REPLICA IDENTITY USING INDEX with a "
+                "unique index that contains these columns",
+                some.count == 1 ? some.names[0] : "... (each)");
     return some.count > 0;
 }
 
@@ -309,8 +361,8 @@ static bool changes_could_be_captured(const Facts *facts, Saying *say)
     return some.count > 0;
 }
 
-/* Put in again without it, in one transaction: no change is missed. What tells of each table in
- * which publication that is comes off its name. */
+/* Put in again without it, in one transaction: no change is missed, which nobody can prove.
+ * What tells of each table in which publication that is comes off its name. */
 static void add_renewal(const Facts *facts, Some *some, Text *sql)
 {
     AUTO_TEXT first = first_sql(facts);
@@ -325,7 +377,7 @@ static void add_renewal(const Facts *facts, Some *some, Text *sql)
                     publication, table, publication, table);
     }
     some_add_rest(some, true, sql);
-    text_add(sql, " COMMIT;");
+    text_add(sql, " COMMIT; " MAPPED_RENEWAL_IS_GAP);
 }
 
 static bool columns_are_listed(const Facts *facts, Saying *say)
@@ -443,6 +495,7 @@ static bool rows_are_hidden_from_reader(const Facts *facts, Saying *say)
 }
 
 const Precondition PRECONDITIONS_MAPPED[] = {
+    {CODE_MAPPED_FILTER, FOR_TABLES | BY_ALL, false, NULL, filters_are_unknown},
     {CODE_MAPPED_NO_TABLE, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false, "mapped.mapped_nameless",
      mapping_means_nothing},
     {CODE_MAPPED_NO_TABLE, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false, "mapped.mapped_private",
@@ -467,6 +520,8 @@ const Precondition PRECONDITIONS_MAPPED[] = {
      tables_are_not_published},
     {CODE_PUBLICATION_IDENTITY, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false,
      "mapped.mapped_refused, mapped.mapped_refused_wide", changes_are_refused},
+    {CODE_PUBLICATION_IDENTITY, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false,
+     "mapped.mapped_uncovered", filter_is_uncovered},
     {CODE_MAPPED_OPERATIONS, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false, "mapped.mapped_unsent",
      operations_are_not_sent},
     {CODE_MAPPED_INSERTS_ONLY, FOR_TABLES | BY_ALL | FIRST, true, "mapped.mapped_inserts_only",

@@ -31,8 +31,19 @@
     "((t.wants & 1 <> 0 AND NOT t.inserts) OR (t.wants & 8 <> 0 AND NOT t.truncates)"              \
     " OR (t.first_entry IS NOT NULL AND t.usable AND " UNCHANGED "))"
 
-/* Where it may be put in again; of one that may not, that is said first. */
-#define RENEWABLE       "(t.usable OR t.first_entry IS NULL)"
+/* Columns of a row filter that an old row lacks. */
+#define UNCOVERED                                                                                  \
+    "(SELECT " PG "string_agg(DISTINCT " PG "quote_ident(a.attname), ', ') FROM"                   \
+    " " PG "pg_publication_rel r JOIN b ON b.oid = r.prpubid AND (b.pubupdate OR b.pubdelete)"     \
+    " JOIN " PG "pg_depend d ON d.classid = 'pg_catalog.pg_publication_rel'::" PG "regclass AND"   \
+    " d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_class'::" PG "regclass AND d.refobjid ="   \
+    " r.prrelid AND d.refobjsubid > 0 JOIN " PG "pg_attribute a ON a.attrelid = r.prrelid AND"     \
+    " a.attnum = d.refobjsubid WHERE r.prrelid = t.mapped_oid AND "                                \
+    "NOT " IN_IDENTITY("t.mapped_oid", "t.kind", "a.attname") ")"
+
+/* Where it may be put in again; of one that may not, that is said first. One with a filter is
+ * compared with it (mapped_filter.h). */
+#define RENEWABLE       "(t.usable OR t.first_entry IS NULL) AND NOT t.has_filter"
 #define TABLE_AND_FIRST "t.sql" AND_FIELD "(t.first_entry IS NOT NULL)"
 
 typedef struct List {
@@ -55,15 +66,15 @@ static const List LISTS[] = {
      "NOT EXISTS (SELECT FROM t WHERE t.mapped_oid = h.oid)"},
     {"mapped_under", "t.sql" AND_FIELD "t.under", NULL, "t.under IS NOT NULL"},
     {"mapped_absent", NULL, NULL, UNHEARD},
-    {"mapped_absent_usable", NULL, NULL, UNHEARD " AND t.usable"},
-    {"mapped_absent_unusable", NULL, NULL, UNHEARD " AND NOT t.usable"},
+    {"mapped_absent_usable", NULL, NULL, UNHEARD " AND NOT t.has_filter AND t.usable"},
+    {"mapped_absent_unusable", NULL, NULL, UNHEARD " AND NOT t.has_filter AND NOT t.usable"},
     {"mapped_refused", NULL, NULL, "NOT t.usable AND (t.updates OR t.deletes)"},
     {"mapped_unsent", NULL, NULL, HEARD " AND " UNSENT},
     {"mapped_inserts_only", NULL, NULL, HEARD " AND NOT t.usable AND " UNCHANGED},
     {"mapped_could_change", NULL, NULL,
      HEARD " AND t.first_entry IS NULL AND t.usable AND " UNCHANGED},
     {"mapped_listed", TABLE_AND_FIRST, NULL, "t.listed AND " RENEWABLE},
-    {"mapped_filtered", TABLE_AND_FIRST, NULL, "t.filtered AND NOT t.has_filter AND " RENEWABLE},
+    {"mapped_filtered", TABLE_AND_FIRST, NULL, "t.filtered AND " RENEWABLE},
     {"mapped_by_parts", NULL, NULL, "t.by_parts"},
     {"mapped_unlogged", NULL, NULL, "NOT t.logged"},
     {"mapped_foreign", NULL, NULL, "t.is_foreign"},
@@ -71,6 +82,11 @@ static const List LISTS[] = {
     {"mapped_hidden", NULL, NULL, "t.hidden"},
     {"mapped_forced", NULL, NULL, "t.hidden AND t.forced"},
 };
+
+/* Of no meaning where no mapping has a filter; planning it takes time. */
+static const List FILTERS = {"mapped_uncovered", "t.sql" AND_FIELD UNCOVERED, NULL,
+                             "t.has_filter AND t.usable AND (t.updates OR t.deletes) AND " UNCOVERED
+                             " IS NOT NULL"};
 
 static void add_list(const List *list, Text *sql)
 {
@@ -92,16 +108,22 @@ void precondition_add_mapped(const PipelineConfig *pipeline, int server_version,
     for (size_t i = 0; i < sizeof(LISTS) / sizeof(LISTS[0]); i++) {
         add_list(&LISTS[i], sql);
     }
+    if (mapped_has_filters(pipeline)) {
+        add_list(&FILTERS, sql);
+    } else {
+        text_printf(sql, "NULL::" PG "text AS %s, ", FILTERS.name);
+    }
     text_add(sql, "(SELECT " PG "string_agg(DISTINCT " PG "quote_ident(t.schema), ', ') FROM t"
                   "  WHERE NOT t.uses) AS mapped_closed,"
                   " (SELECT b.identity FROM b WHERE b.first) AS publication_oid,"
                   " (SELECT b.identity FROM b WHERE NOT b.first) AS mapped_second,"
                   " " PG "has_database_privilege(" PG "current_database(), 'CREATE') AND NOT EXISTS"
                   "  (SELECT FROM t WHERE NOT t.owned) AS may_create,");
-    /* An entry of a schema, or of everything, cannot be taken out for one table. */
+    /* An entry of a schema, or of everything, cannot be taken out for one table; one with a filter
+     * is not put in by what knows nothing of it. */
     text_add(sql, " EXISTS (SELECT FROM t WHERE NOT t.usable AND (t.updates OR t.deletes) AND"
-                  "  (t.first_entry = 'all' OR " PG "strpos(t.first_entry, '.') > 0))"
-                  "  AS mapped_refused_wide,"
+                  "  (t.has_filter OR t.first_entry = 'all' OR"
+                  "   " PG "strpos(t.first_entry, '.') > 0)) AS mapped_refused_wide,"
                   " (SELECT " PG "concat_ws(' ', 'publications', (SELECT " PG
                   "string_agg(b.identity, ' ' ORDER BY b.oid) FROM b), 'tables', " PG "count(*),"
                   "  " PG "hashtextextended(" PG "string_agg(" PG "concat_ws(' ', t.mapped_oid,"

@@ -362,6 +362,26 @@ Test(slot, a_row_whose_text_is_too_long_is_a_gap)
     cr_assert_not(slot_judge_decoding(&pipeline, &err), "that may pass");
 }
 
+Test(slot, a_row_that_makes_a_filter_fail_is_a_gap)
+{
+    MappingConfig mapping = {.table = GIVEN("s.t"), .filter = GIVEN("10 / id > 3")};
+    PipelineConfig pipeline = given_pipeline();
+    pipeline.wal.slot = GIVEN("outboxd_orders");
+    pipeline.capture = CAPTURE_TABLES;
+    pipeline.tables = (TablesConfig){.mappings = &mapping, .mapping_count = 1};
+    AUTO_ERROR err = {0};
+    (void)sqlstate_fill("22P05", "untranslatable character", &err);
+    cr_assert_not(slot_judge_decoding(&pipeline, &err), "of another kind");
+    (void)sqlstate_fill("22012", "division by zero", &err);
+    mapping.filter = GIVEN("");
+    cr_assert_not(slot_judge_decoding(&pipeline, &err), "there is none");
+    mapping.filter = GIVEN("10 / id > 3");
+    cr_assert(slot_judge_decoding(&pipeline, &err));
+    cr_assert_eq(err.code, CODE_LOG_FILTER_FAILED);
+    cr_assert_eq(err.exit_code, EXIT_GAP);
+    cr_assert_not_null(strstr(error_own_hint(&err), "--new-slot"), "%s", error_own_hint(&err));
+}
+
 Test(slot, an_error_of_decoding_for_want_of_the_publication_is_a_gap)
 {
     PipelineConfig pipeline = given_pipeline();

@@ -166,3 +166,17 @@ Test(snapshot_tables, those_that_the_stream_does_not_send_or_that_may_not_be_rea
         cr_expect_eq(tables.items.count, CASES[i].read, "%zu", i);
     }
 }
+
+/* It is in no log, and PostgreSQL cannot filter it as its mapping says. */
+Test(snapshot_tables, a_table_whose_filter_is_of_no_use_is_not_read)
+{
+    MappedFilter filter = {.fit = MAPPED_FITS};
+    MappedTable one = given[1];
+    one.filter = &filter;
+    Mapped mapped = {.tables = {.items = &one, .count = 1, .capacity = 1}};
+    snapshot_tables_plan(&tables, &mapped);
+    cr_expect_eq(tables.items.count, 1);
+    filter.fit = MAPPED_UNFIT;
+    snapshot_tables_plan(&tables, &mapped);
+    cr_expect_eq(tables.items.count, 0);
+}

@@ -51,7 +51,7 @@ Test(capture_rules, what_tables_are_told_nothing_of_has_the_defaults_of_the_cont
     loading_end(&loading);
 }
 
-/* The pipeline "catalog" of the contract, but for its filter, and with the rest of a mapping. */
+/* The pipeline "catalog" of the contract, and with the rest of a mapping. */
 Test(capture_rules, the_example_of_the_contract_is_read)
 {
     Loading loading;
@@ -77,7 +77,8 @@ Test(capture_rules, the_example_of_the_contract_is_read)
         "        mask_columns = [ { column = \"phone\"; characters = 4; } ];\n"
         "        truncate_columns = ( { column = \"text\"; characters = 100; },\n"
         "                             { column = \"more\"; characters = 0; } );\n"
-        "        hash_columns = [ \"email\" ]; hash_salt = \"${file:salt}\"; } ); } );\n",
+        "        hash_columns = [ \"email\" ]; hash_salt = \"${file:salt}\";\n"
+        "        filter = \"active\"; } ); } );\n",
         NULL, NULL);
     const PipelineConfig *pipeline = &loading_config(&loading)->pipelines[0];
     cr_assert_str_eq(pipeline->outbox.table, "events.position");
@@ -112,6 +113,8 @@ Test(capture_rules, the_example_of_the_contract_is_read)
     cr_assert_str_eq(stock->cuts[1].column, "more");
     cr_assert_str_eq(stock->hash.items[0], "email");
     cr_assert_str_eq(stock->hash_salt, "pepper");
+    cr_assert_str_eq(stock->filter, "active");
+    cr_assert_str_eq(tables->mappings[0].filter, "");
     loading_end(&loading);
 }
 
@@ -122,11 +125,6 @@ Test(capture_rules, what_is_not_built_of_tables_is_refused_by_name)
     ASSERT_PROBLEMS(
         TABLES("format = \"cloudevents\";"),
         "main.conf:3: format = \"cloudevents\" is not built yet in version " OUTBOXD_VERSION);
-    ASSERT_PROBLEMS(BASICS
-                    "pipelines: ( { name = \"a\"; capture = \"tables\"; topic_prefix = \"p\";\n"
-                    "mappings = ( { table = \"s.t\"; filter = \"active\"; } ); } );\n",
-                    "main.conf:3: \"filter\" in mapping 1 of pipeline \"a\" is not built yet in "
-                    "version " OUTBOXD_VERSION);
 }
 
 /* Each with what to write instead. */

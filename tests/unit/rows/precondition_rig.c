@@ -67,6 +67,7 @@ PipelineConfig given_outbox(const Given *given)
                                            {.table = GIVEN("shop.\"Orders\"")}};
         pipeline.outbox.table = GIVEN("outbox.position");
         pipeline.outbox.on_publish = ON_PUBLISH_KEEP;
+        mappings[0].filter = (char *)given->filter;
         pipeline.tables.mappings = mappings;
         pipeline.tables.mapping_count = 2;
         pipeline.tables.snapshot = given->snapshot;

@@ -18,6 +18,7 @@ typedef struct Given {
     bool messages;
     MessagesFrom messages_from;
     SnapshotMode snapshot; /* of tables */
+    const char *filter;    /* of the first mapping */
 } Given;
 
 /** The pipeline that is looked at. */

@@ -7,7 +7,7 @@
 #include "rows/mapped_memory.h"
 #include "stub/libpq_internal.h"
 
-enum { COLUMNS = 23 };
+enum { COLUMNS = 29 };
 
 static const char *const COLUMN_NAMES[COLUMNS] = {"mapped_oid",
                                                   "schema",
@@ -31,7 +31,13 @@ static const char *const COLUMN_NAMES[COLUMNS] = {"mapped_oid",
                                                   "first_identity",
                                                   "first_operations",
                                                   "second_identity",
-                                                  "second_operations"};
+                                                  "second_operations",
+                                                  "by_pattern",
+                                                  "has_filter",
+                                                  "listed",
+                                                  "first_filter",
+                                                  "second_filter",
+                                                  "filter_columns"};
 
 /* What of a table differs between the tests. */
 typedef struct Row {
@@ -43,6 +49,7 @@ typedef struct Row {
     const char *hidden;
     const char *publication; /* identity of the first; NULL: 10:7 */
     const char *operations;  /* of the first; NULL: iudt */
+    const char *filter;      /* NULL: the mapping has none */
 } Row;
 
 static const char *or_null(const char *value)
@@ -73,6 +80,10 @@ static const char *row_value(const Row *row, const char *column)
         {"first_operations", row->operations != NULL ? row->operations : "iudt"},
         {"second_identity", "11:7"},
         {"second_operations", "it"},
+        {"first_filter", or_null(row->filter)},
+        {"second_filter", STUB_NULL},
+        {"filter_columns", or_null(row->filter)},
+        {"has_filter", row->filter != NULL ? "t" : "f"},
     };
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         if (strcmp(values[i][0], column) == 0) {
@@ -215,6 +226,47 @@ Test(mapped, the_query_asks_for_the_names)
     cr_expect(strstr(sql.data, "pg_table_size"));
     cr_expect_null(strstr(sql.data, "prqual"));
     cr_expect_null(strstr(sql.data, "pg_publication_namespace"));
+}
+
+/* Which lock tables, and which only later versions know. */
+Test(mapped, filters_are_asked_for_only_where_there_are_some)
+{
+    MappingConfig mappings[] = {{.table = (char *)"shop.a", .filter = (char *)""},
+                                {.table = (char *)"shop.b", .filter = (char *)"active"}};
+    PipelineConfig pipeline = {.outbox.table = (char *)"outbox.position",
+                               .wal.publication = (char *)"p",
+                               .tables = {.mappings = mappings, .mapping_count = 2}};
+    static const struct {
+        bool filters;
+        int version;
+        size_t mappings;
+        bool asked;
+    } CASES[] = {{true, 150000, 2, true},
+                 {true, 140000, 2, false},
+                 {false, 150000, 2, false},
+                 {true, 150000, 1, false}};
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        AUTO_BUFFER sql = TEXT_EMPTY;
+        pipeline.tables.mapping_count = CASES[i].mappings;
+        mapped_add_query(&pipeline, &(MappedQuestion){.filters = CASES[i].filters},
+                         CASES[i].version, &sql);
+        cr_expect_eq(strstr(sql.data, "pg_get_expr") != NULL, CASES[i].asked, "%zu", i);
+        cr_expect_eq(strstr(sql.data, ", 0, true))") != NULL, CASES[i].mappings == 2, "%zu", i);
+    }
+}
+
+Test(mapped, what_is_told_of_filters_is_read)
+{
+    Mapped mapped = {0};
+    read_rows(
+        (const Row[]){{.oid = "7", .name = "a", .filter = "(id > 3)"}, {.oid = "8", .name = "b"}},
+        2, &mapped);
+    cr_expect_str_eq(mapped.tables.items[0].filter->has[MAPPED_FIRST], "(id > 3)");
+    cr_expect_null(mapped.tables.items[0].filter->has[MAPPED_SECOND]);
+    cr_expect_eq(mapped_fit(&mapped.tables.items[0]), MAPPED_UNASKED);
+    cr_expect_null(mapped.tables.items[1].filter);
+    cr_expect_eq(mapped_fit(&mapped.tables.items[1]), MAPPED_FITS);
+    mapped_clear(&mapped);
 }
 
 /* What is remembered. */

@@ -257,7 +257,7 @@ Test(precondition, table_and_rights)
         for (Capture capture = CAPTURE_POLL; capture <= CAPTURE_WAL; capture++) {
             given_expect(&(Given){CASES[i].column, CASES[i].value, CASES[i].also,
                                   CASES[i].also_value, capture, CASES[i].on_publish, 0, false,
-                                  MESSAGES_FROM_GRANTED, SNAPSHOT_MODE_INITIAL},
+                                  MESSAGES_FROM_GRANTED, SNAPSHOT_MODE_INITIAL, NULL},
                          CASES[i].code, CASES[i].warning, CASES[i].remedy);
         }
     }
@@ -363,7 +363,8 @@ Test(precondition, what_one_capture_needs_is_not_asked_of_the_other)
                        0,
                        false,
                        MESSAGES_FROM_GRANTED,
-                       SNAPSHOT_MODE_INITIAL};
+                       SNAPSHOT_MODE_INITIAL,
+                       NULL};
         given_expect(&given, CASES[i].code, CASES[i].warning, CASES[i].remedy);
         given.capture = CASES[i].of == CAPTURE_POLL ? CAPTURE_WAL : CAPTURE_POLL;
         given_expect(&given, CODE_NONE, false, "");

@@ -182,6 +182,10 @@ static const Case TABLES[] = {
          "has logged PUBLICATION_PROVEN */ ALTER PUBLICATION \"outboxd_orders\" DROP TABLE shop.a;",
      .also = "mapped_second",
      .also_value = "8:7"},
+    {.column = "mapped_uncovered",
+     .value = "1\036shop.a\037status, \"Note\"",
+     .code = CODE_PUBLICATION_IDENTITY,
+     .remedy = "ALTER TABLE shop.a REPLICA IDENTITY FULL; or REPLICA IDENTITY USING INDEX"},
     {.column = "mapped_unsent",
      .value = "1\036shop.a",
      .code = CODE_MAPPED_OPERATIONS,
@@ -295,6 +299,68 @@ Test(precondition_mapped, a_publication_that_the_relay_may_create_is_no_fault)
                  "an administrator runs: CREATE PUBLICATION \"outboxd_orders\" WITH "
                  "(publish_via_partition_root = true); CREATE PUBLICATION " SECOND
                  " FOR TABLE ONLY shop.a, ONLY shop.b WITH (publish = 'insert, truncate'");
+}
+
+/* Below 15 there are no row filters. */
+Test(precondition_mapped, a_filter_needs_postgresql_15)
+{
+    static const PreconditionReader READERS[] = {PRECONDITION_START, PRECONDITION_CHECK,
+                                                 PRECONDITION_RUNNING};
+    for (size_t i = 0; i < sizeof(READERS) / sizeof(READERS[0]); i++) {
+        Given given = {.capture = CAPTURE_TABLES,
+                       .column = "version",
+                       .value = "140020",
+                       .reader = READERS[i]};
+        given_expect(&given, CODE_NONE, false, "");
+        given.filter = "";
+        given_expect(&given, CODE_NONE, false, "");
+        given.filter = "active";
+        given_expect(&given, CODE_MAPPED_FILTER, false, "Leave out filter");
+        given.value = "150000";
+        given_expect(&given, CODE_NONE, false, "");
+    }
+}
+
+/* What a look knows is not enough for SQL with a filter. */
+Test(precondition_mapped, sql_with_a_filter_is_that_of_check)
+{
+    static const Case CASES[] = {
+        {.column = "mapped_absent",
+         .value = "1\036shop.a",
+         .code = CODE_MAPPED_NOT_PUBLISHED,
+         .remedy = "Run the statements that outboxd check prints under \"sql\""},
+        {.column = "mapped_absent",
+         .value = "2\036shop.a\036shop.b",
+         .code = CODE_MAPPED_NOT_PUBLISHED,
+         .remedy = "ALTER PUBLICATION \"outboxd_orders\" ADD TABLE ONLY shop.b; Run the statements",
+         .also = "mapped_absent_usable",
+         .also_value = "1\036shop.b"},
+        {.column = "mapped_could_change",
+         .value = "1\036shop.a",
+         .code = CODE_MAPPED_INSERTS_ONLY,
+         .remedy = "Run the statements that outboxd check prints",
+         .warning = true},
+        {.column = "mapped_inserts_only",
+         .value = "1\036shop.a",
+         .code = CODE_MAPPED_INSERTS_ONLY,
+         .remedy = "Give it a primary key, or run: ALTER TABLE shop.a REPLICA IDENTITY FULL; then: "
+                   "Run the statements",
+         .warning = true},
+        {.column = "publication_oid",
+         .value = NULL,
+         .code = CODE_PUBLICATION_MISSING,
+         .remedy = "an administrator runs: the statements that outboxd check prints"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        given_expect(&(Given){.capture = CAPTURE_TABLES,
+                              .column = CASES[i].column,
+                              .value = CASES[i].value,
+                              .also = CASES[i].also,
+                              .also_value = CASES[i].also_value,
+                              .filter = "active",
+                              .reader = PRECONDITION_START},
+                     CASES[i].code, CASES[i].warning, CASES[i].remedy);
+    }
 }
 
 /* Of many, a few are named, and the SQL is not valid, so that nobody runs a part of it. */
