@@ -80,6 +80,14 @@ void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelati
     captured_answers_add_questions(pipeline, kept, sql);
 }
 
+void captured_add_table_questions(const PipelineConfig *pipeline, const MappedTold *table,
+                                  Text *sql)
+{
+    mapped_add_name_query(pipeline, table, sql);
+    text_add(sql, "; ");
+    captured_answers_add_catalog_questions(table->oid, sql);
+}
+
 bool captured_read(Captured *captured, const PGresult *result, Error *err)
 {
     return captured_answers_read(captured->answers, result, err);
@@ -157,6 +165,11 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
     captured_answers_take_relation(captured->answers, relation);
     return captured_set(captured, captured_answers_mapping(captured->answers, captured->pipeline),
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
+}
+
+const MappingConfig *captured_mapping(const Captured *captured)
+{
+    return captured_answers_mapping(captured->answers, captured->pipeline);
 }
 
 const TableCounts *captured_counts(const Captured *captured)

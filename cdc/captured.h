@@ -11,6 +11,7 @@
 #include "cdc/table_counts.h"
 #include "change/change_table.h"
 #include "config/config.h"
+#include "rows/mapped.h"
 
 enum { CAPTURED_MAX = 65536 };
 
@@ -43,6 +44,10 @@ void captured_add_questions(const PipelineConfig *pipeline, const PgOutputRelati
                             Text *sql);
 /** The same about one that was told before: what the catalog says of it now. */
 void captured_add_questions_again(const Captured *captured, uint32_t oid, Text *sql);
+/** Those about a table as it is now, for somebody who reads its rows; named as a letter names it.
+ */
+void captured_add_table_questions(const PipelineConfig *pipeline, const MappedTold *table,
+                                  Text *sql);
 /** True when it was an answer to one of them. */
 bool captured_read(Captured *captured, const PGresult *result, Error *err);
 
@@ -56,6 +61,8 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err);
  * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
 Status captured_set(Captured *captured, const MappingConfig *mapping,
                     const ChangeRelation *relation, Error *err);
+/** The mapping that means the table that was asked about last; NULL: none. */
+const MappingConfig *captured_mapping(const Captured *captured);
 /** What was read of each of them. */
 const TableCounts *captured_counts(const Captured *captured);
 /** NULL: neither this stream has told of it, nor was it set. */

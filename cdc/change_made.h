@@ -11,10 +11,17 @@
 typedef struct ChangeShown {
     Slice kind;  /* c, u, d, r, t, m, ... */
     Slice table; /* schema.table */
+    Slice row;   /* of change_made_row(); null: none */
 } ChangeShown;
 
 /** The kind of an operation: one of c, u, d, t, r, m. */
 Slice change_made_kind(char op);
+
+/** What a dead letter keeps so that its row can be read again: the table, and the texts of its key.
+ * Of the record at that place among `records` of a change. Null: nothing, or no letter is ever
+ * written. */
+Slice change_made_row(const PipelineConfig *pipeline, const ChangeTable *table,
+                      const ChangeRow *row, size_t place, size_t records, Arena *arena);
 
 /** The record is borrowed: it lives as long as the event's batch. */
 void change_made_fill(const PipelineConfig *pipeline, Event *event, const ChangeRecord *record,

@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "base/uuid.h"
 #include "cdc/change_made.h"
-#include "cdc/read_transaction.h"
 
 struct ChangeReader {
     const PipelineConfig *pipeline;
@@ -15,8 +14,9 @@ struct ChangeReader {
     ChangeEvents *events; /* NULL: not connected yet */
     Captured *captured;
     ReadTransaction *transaction;
-    bool asked;    /* the catalog was asked for the change that is read */
-    Arena scratch; /* of records that are made to be counted alone */
+    bool asked;         /* the catalog was asked for the change that is read */
+    Arena scratch;      /* of records that are made to be counted alone */
+    Reselect *reselect; /* NULL: nothing is read again */
     Slice old_row[PGOUTPUT_COLUMNS_MAX];
     Slice new_row[PGOUTPUT_COLUMNS_MAX];
 };
@@ -93,6 +93,24 @@ static void reader_end_transaction(ChangeReader *reader, Assembler *assembler,
 
 /* Changes. */
 
+/* Its records are made once its row was read: they are counted now, and have their places. */
+static void reader_put_off(ChangeReader *reader, Assembler *assembler, const CapturedTable *table,
+                           const ChangeRow *row, size_t records)
+{
+    uint64_t first = CHANGE_PARTS * reader->transaction->number;
+    ReselectChange change = {.table = table, .row = row};
+    bool any = false;
+    for (size_t i = 0; i < records; i++) {
+        if (assembler_next(assembler, first + i)) {
+            change.events[i] = reader_add(reader, assembler);
+            any = true;
+        }
+    }
+    if (any) {
+        reselect_add(reader->reselect, assembler_batch(assembler), &change);
+    }
+}
+
 /* The records of a change as events, or as one event that is refused. */
 static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
                                  const CapturedTable *table, ChangeRow *row, Error *err)
@@ -104,9 +122,11 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     }
     ChangeRecords records;
     AUTO_ERROR why = {0};
-    Arena *arena = wanted ? &assembler_batch(assembler)->arena : &reader->scratch;
-    const ChangeShown shown = {.kind = change_made_kind(row->op), .table = table->name};
-    row->place = read_transaction_next(reader->transaction, table->name.data, arena);
+    Arena *kept = wanted ? &assembler_batch(assembler)->arena : &reader->scratch;
+    row->awaited = reader->reselect != NULL && reselect_wants(table, row);
+    Arena *arena = row->awaited ? &reader->scratch : kept;
+    ChangeShown shown = {.kind = change_made_kind(row->op), .table = table->name};
+    row->place = read_transaction_next(reader->transaction, table->name.data, kept);
     row->asked = reader->asked;
     Status made = change_event_row(reader->events, table->table, row, arena, &records, &why);
     if (made != OK && why.class != ERROR_POISON) {
@@ -118,17 +138,25 @@ static Status reader_add_records(ChangeReader *reader, Assembler *assembler,
     for (size_t i = 0; made == OK && i < records.count; i++) {
         counted += !slice_is_null(records.items[i].value);
         bytes += records.items[i].key.length + records.items[i].value.length;
-        if (assembler_next(assembler, first + i)) { /* a position may stand between them */
+        if (!row->awaited &&
+            assembler_next(assembler, first + i)) { /* a position may stand between them */
             Event *event = reader_add(reader, assembler);
+            shown.row = change_made_row(reader->pipeline, table->table, row, i, records.count,
+                                        &event->batch->arena);
             records.items[i].topic = table->topic; /* outlives the table, as events in flight may */
             change_made_fill(reader->pipeline, event, &records.items[i], &shown);
         }
     }
-    if (made != OK && assembler_next(assembler, first)) {
-        change_made_refuse(reader_add(reader, assembler), table->topic, &shown, &why);
+    if (made == OK && row->awaited && wanted) {
+        reader_put_off(reader, assembler, table, row, records.count);
+    } else if (made != OK && assembler_next(assembler, first)) {
+        Event *event = reader_add(reader, assembler);
+        shown.row =
+            change_made_row(reader->pipeline, table->table, row, 0, 1, &event->batch->arena);
+        change_made_refuse(event, table->topic, &shown, &why);
     }
     change_transaction_count(&reader->transaction->counts, table->name.data, counted);
-    if (wanted) {
+    if (wanted && !(made == OK && row->awaited)) {
         table_count_add(table->count, bytes, reader->transaction->place->committed_at_us);
     }
     arena_release(&reader->scratch);
@@ -382,6 +410,11 @@ const LogReader CHANGE_READER = {
     .restart = reader_restart,
 };
 
+void change_reader_reselect(ChangeReader *reader, Reselect *reselect)
+{
+    reader->reselect = reselect;
+}
+
 Captured *change_reader_captured(ChangeReader *reader)
 {
     return reader->captured;
@@ -397,6 +430,11 @@ void change_reader_begin(ChangeReader *reader, const char *database)
                                                .database = database,
                                                .run = reader->run});
     }
+}
+
+const ReadTransaction *change_reader_transaction(const ChangeReader *reader)
+{
+    return reader->transaction;
 }
 
 ChangeEvents *change_reader_events(ChangeReader *reader)

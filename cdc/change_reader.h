@@ -11,6 +11,8 @@
 
 #include "cdc/assemble.h"
 #include "cdc/captured.h"
+#include "cdc/read_transaction.h"
+#include "cdc/reselect.h"
 #include "change/change_event.h"
 
 enum { CHANGE_PARTS = 4 };
@@ -23,9 +25,13 @@ extern const LogReader CHANGE_READER;
 ChangeReader *change_reader_new(const PipelineConfig *pipeline, const Schema *schema,
                                 Metrics *metrics);
 void change_reader_free(ChangeReader **reader);
+/** Changes of which values are missing go there; borrowed. NULL: placeholders stand for them. */
+void change_reader_reselect(ChangeReader *reader, Reselect *reselect);
 /** Connected to this database, before the first stream. */
 void change_reader_begin(ChangeReader *reader, const char *database);
 Captured *change_reader_captured(ChangeReader *reader);
+/** The transaction that is read, and those that were read last. */
+const ReadTransaction *change_reader_transaction(const ChangeReader *reader);
 /** What makes its records; NULL before change_reader_begin(). */
 ChangeEvents *change_reader_events(ChangeReader *reader);
 /** The relation of an insert, update or delete; 0: it is none. */

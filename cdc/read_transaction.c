@@ -19,6 +19,7 @@ void read_transaction_begin(ReadTransaction *transaction, const PgOutputBegin *b
     transaction->place->lsn = lsn;
     transaction->place->origin = SLICE_NULL;
     transaction->place->in_transaction = told;
+    transaction->recent[transaction->read++ % READ_RECENT] = begin->xid;
     transaction->begin_lsn = lsn;
     transaction->begun = false;
     transaction->number = 0;

@@ -8,6 +8,8 @@
 #include "change/change_context.h"
 #include "change/change_event.h"
 
+enum { READ_RECENT = 1024 };
+
 typedef struct ReadTransaction {
     ChangePlace *place; /* of the message that is read */
     uint64_t begin_lsn;
@@ -16,7 +18,9 @@ typedef struct ReadTransaction {
     ChangeTransaction counts;
     ChangeContext context;
     bool has_context;
-    char *origin; /* NULL: none was told */
+    char *origin;                 /* NULL: none was told */
+    uint32_t recent[READ_RECENT]; /* transactions that were read last, in a circle */
+    size_t read;                  /* transactions in all */
 } ReadTransaction;
 
 ReadTransaction *read_transaction_new(void);

@@ -87,7 +87,10 @@ static Status rows_emit(SnapshotRows *rows, OpenTable *open, ChangeSnapshot last
     rows->place->snapshot = rows_mark(rows, open, last);
     rows->place->now_ns = clock_wall_us() * 1000;
     const ChangeRow row = {.op = 'r', .new_row = rows->row, .place = rows->place};
-    const ChangeShown shown = {.kind = change_made_kind('r'), .table = table->name};
+    const ChangeShown shown = {
+        .kind = change_made_kind('r'),
+        .table = table->name,
+        .row = change_made_row(with->pipeline, table->table, &row, 0, 1, &open->batch->arena)};
     ChangeRecords records = {0};
     AUTO_ERROR why = {0};
     Status made = change_event_row(change_reader_events(with->changes), table->table, &row,

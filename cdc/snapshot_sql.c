@@ -73,6 +73,22 @@ static void add_is_read(const PipelineConfig *pipeline, int server_version, Text
         first, second);
 }
 
+void snapshot_add_columns(const PipelineConfig *pipeline, uint32_t oid, int server_version,
+                          Text *sql)
+{
+    text_add(sql, "SELECT a.attname AS column_name, pg_catalog.quote_ident(a.attname) AS"
+                  " column_sql, a.atttypid, a.atttypmod, coalesce(");
+    add_is_read(pipeline, server_version, sql);
+    text_printf(
+        sql,
+        ", false) AS is_read, " SHAPE("c.oid") " AS shape_now"
+                                               " FROM pg_catalog.pg_class c LEFT JOIN "
+                                               "pg_catalog.pg_attribute a ON a.attrelid ="
+                                               " c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+                                               "WHERE c.oid = %u ORDER BY a.attnum",
+        oid);
+}
+
 void snapshot_add_description(const PipelineConfig *pipeline, const SnapshotTable *table,
                               const char *snapshot, int server_version, Text *sql)
 {
@@ -101,17 +117,8 @@ void snapshot_add_description(const PipelineConfig *pipeline, const SnapshotTabl
                                  "COMMIT; ",
         table->oid, table->oid, table->oid, table->oid, table->oid);
     captured_answers_add_catalog_questions(table->oid, sql);
-    text_add(sql, "; SELECT a.attname AS column_name, pg_catalog.quote_ident(a.attname) AS"
-                  " column_sql, a.atttypid, a.atttypmod, coalesce(");
-    add_is_read(pipeline, server_version, sql);
-    text_printf(
-        sql,
-        ", false) AS is_read, " SHAPE("c.oid") " AS shape_now"
-                                               " FROM pg_catalog.pg_class c LEFT JOIN "
-                                               "pg_catalog.pg_attribute a ON a.attrelid ="
-                                               " c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-                                               "WHERE c.oid = %u ORDER BY a.attnum",
-        table->oid);
+    text_add(sql, "; ");
+    snapshot_add_columns(pipeline, table->oid, server_version, sql);
 }
 
 static void add_same(uint32_t oid, Text *sql)

@@ -21,6 +21,9 @@ void snapshot_add_hold(const char *exported, Text *sql);
 /** Asks what the table is, in the snapshot and now. */
 void snapshot_add_description(const PipelineConfig *pipeline, const SnapshotTable *table,
                               const char *snapshot, int server_version, Text *sql);
+/** Asks only what its columns are now, and which of them are read. */
+void snapshot_add_columns(const PipelineConfig *pipeline, uint32_t oid, int server_version,
+                          Text *sql);
 /** Reads a chunk, and looks that the table is still the same. filter: "" for none. */
 void snapshot_add_chunk(const SnapshotTable *table, const SnapshotChunk *chunk,
                         const char *snapshot, const char *filter, Text *sql);

@@ -19,6 +19,10 @@ static WalParts *parts_of(const Source *source)
 static void wal_leave(const WalWork *work)
 {
     stream_stop(work->stream);
+    handover_close(work->handover);
+    if (work->requeue != NULL) {
+        requeue_close(work->requeue);
+    }
     walsender_close(work->walsender);
     filling_close(work->fill);
 }
@@ -119,6 +123,25 @@ static void wal_start(Source *source, int64_t delay_ms)
     claim_start(wal->claim, delay_ms);
 }
 
+/* It is told before it is freed. */
+static void wal_came_back(const WalWork *work, const Batch *batch)
+{
+    filling_came_back(work->fill, batch);
+    if (work->requeue != NULL) {
+        requeue_came_back(work->requeue, batch);
+    }
+}
+
+/* Batches that were read and never went out come back after those that did. */
+static void wal_take_back(const WalParts *parts)
+{
+    for (Batch *batch; (batch = handover_take_back(parts->work->handover)) != NULL;) {
+        progress_return(parts->books->progress, batch);
+        wal_came_back(parts->work, batch);
+        acks_pass(parts->books->acks, batch);
+    }
+}
+
 static void wal_resume(Source *source)
 {
     const WalParts *parts = parts_of(source);
@@ -126,6 +149,7 @@ static void wal_resume(Source *source)
     if (wal->state != WAL_LOCKED) {
         return; /* drained, or lost meanwhile */
     }
+    wal_take_back(parts);
     acks_take_up(parts->books->acks);
     if (!waiting_rows_are_known(parts->books->rows)) {
         waiting_forget(parts->work->waiting);
@@ -142,7 +166,7 @@ static void wal_ack(Source *source, Batch *batch)
     if (waiting_keeps_back(parts->work->waiting, batch)) {
         return;
     }
-    filling_came_back(parts->work->fill, batch);
+    wal_came_back(parts->work, batch);
     acks_pass(parts->books->acks, batch);
     marker_next(wal->marker);
     if (tables_are_turning(parts->books->tables, NULL)) {
@@ -230,6 +254,7 @@ static void wal_reread(Source *source)
         return;
     }
     wal_leave(parts->work);
+    wal_take_back(parts);
     wal->state = WAL_CHECKING;
     waiting_begin_reread(parts->work->waiting);
 }
@@ -332,6 +357,14 @@ static void wal_on_news(void *arg, WalNews news)
         break;
     case NEWS_COMPARED:
         wal_slot_compared(work->slot);
+        break;
+    case NEWS_HELD:
+        requeue_held(work->requeue);
+        break;
+    case NEWS_COMPLETED:
+        if (wal->state == WAL_ACTIVE) {
+            stream_wake(work->stream);
+        }
         break;
     case NEWS_FILLED:
         if (wal->draining) {

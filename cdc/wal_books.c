@@ -25,6 +25,10 @@ WalBooks *wal_books_new(const WalContext *wal)
             change_reader_new(wal->pipeline, wal->table->schema, wal->options->metrics);
         books->assembler->reads = &CHANGE_READER;
         books->assembler->changes = books->changes;
+        if (wal->pipeline->tables.toast == TOAST_RESELECT) {
+            books->reselect = reselect_new(wal);
+            change_reader_reselect(books->changes, books->reselect);
+        }
     } else {
         books->outbox = outbox_reader_new(books->relations, waiting_rows_parked(books->rows));
         books->assembler->reads = &OUTBOX_READER;
@@ -51,6 +55,7 @@ void wal_books_free(WalBooks **books)
     verify_free(&b->verify);
     position_free(&b->row);
     assembler_release(b->assembler);
+    reselect_free(&b->reselect);
     change_reader_free(&b->changes);
     outbox_reader_free(&b->outbox);
     free(b->assembler);

@@ -13,6 +13,7 @@ typedef struct WalBooks {
     Assembler *assembler;
     OutboxReader *outbox;  /* of capture = "wal"; else NULL */
     ChangeReader *changes; /* of capture = "tables"; else NULL */
+    Reselect *reselect;    /* of toast = "reselect"; else NULL */
     WalStart *start;
     Progress *progress;
     ServerLog *log;

@@ -29,6 +29,8 @@ typedef enum WalNews {
     NEWS_ANSWERED,   /* what was asked about the message that is held is known */
     NEWS_TURNED,     /* marks go to another table */
     NEWS_COMPARED,   /* what of the table the log will not bring is known */
+    NEWS_HELD,       /* the stream stands between two transactions, as was asked for */
+    NEWS_COMPLETED,  /* the rows that changes waited for were read, and all of them went out */
     NEWS_FILLED,     /* the rows from before the slot are published, and that is recorded */
 } WalNews;
 

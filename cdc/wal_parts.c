@@ -51,6 +51,7 @@ static void parts_make_work(WalContext *wal, const WalBooks *b, WalWork *w)
                                           .rotation = w->rotation});
     w->session = wal_session_new(wal, b->start, b->log, w->waiting, b->relations);
     w->beat = beat_new(wal, w->stream);
+    w->requeue = requeue_new(wal, b->changes, b->assembler, w->handover, w->stream);
     w->ping = ping_new(wal, b->log, b->assembler);
     w->walsender = walsender_new(&(WalsenderParts){.wal = wal,
                                                    .start = b->start,
@@ -90,7 +91,7 @@ Status wal_parts_new(const SourceOptions *options, const WalOwner *owner, WalPar
     WalBooks *b = parts->books = wal_books_new(wal);
     WalWork *w = parts->work = x_calloc(1, sizeof(*w));
     w->waiting = waiting_new(wal, b->acks, b->progress, b->rows, b->row, b->tables);
-    w->handover = handover_new(wal, b->progress, w->waiting, b->assembler);
+    w->handover = handover_new(wal, b->progress, w->waiting, b->assembler, b->reselect);
     if (stream_new(&(StreamParts){.wal = wal,
                                   .log = b->log,
                                   .gap = b->gap,
@@ -115,6 +116,7 @@ static void parts_free_work(WalWork *w)
     wal_slot_free(&w->slot);
     walsender_free(&w->walsender);
     ping_free(&w->ping);
+    requeue_free(&w->requeue);
     beat_free(&w->beat);
     wal_session_free(&w->session);
     filling_free(&w->fill);

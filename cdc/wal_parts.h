@@ -9,6 +9,7 @@
 #include "cdc/wal_books.h"
 #include "cdc/wal_filling.h"
 #include "cdc/wal_ping.h"
+#include "cdc/wal_requeue.h"
 #include "cdc/wal_rotation.h"
 #include "cdc/wal_session.h"
 #include "cdc/wal_slot.h"
@@ -23,6 +24,7 @@ typedef struct WalWork {
     WalRotation *rotation;
     Filling *fill;
     Beat *beat;
+    Requeue *requeue; /* of capture = "tables"; else NULL */
     WalSession *session;
     Ping *ping;
     Walsender *walsender;

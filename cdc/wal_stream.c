@@ -29,6 +29,8 @@ struct Stream {
     Ask *ask;
     Pace *pace;
     bool paused;            /* no room, or a message is held: the socket is left alone */
+    bool to_be_held;        /* at the end of the transaction that is read */
+    bool held;              /* somebody reads the database meanwhile */
     uint64_t received;      /* WAL end that the server told */
     int64_t batch_since_us; /* the batch being filled has events since then; 0: it has none */
     int64_t status_us;      /* monotonic: last status update sent */
@@ -342,12 +344,30 @@ static bool stream_take(Stream *stream, char **bytes, size_t length)
     return true;
 }
 
+/* True: it is held now. */
+static bool stream_try_to_hold(Stream *stream)
+{
+    if (!stream->to_be_held || stream->with.wal->state != WAL_ACTIVE ||
+        stream->with.assembler->in_transaction || ask_holds(stream->ask)) {
+        return false;
+    }
+    stream_deliver(stream);
+    if (stream->with.wal->state != WAL_ACTIVE) {
+        return true; /* it was left */
+    }
+    stream->to_be_held = false;
+    stream->held = stream->paused = true;
+    pace_pause(stream->pace);
+    wal_tell(stream->with.wal, NEWS_HELD);
+    return true;
+}
+
 /* Everything that libpq has; the number of messages. */
 static unsigned stream_drain_buffer(Stream *stream)
 {
     PGconn *pg = stream_raw(stream);
     unsigned messages = 0;
-    for (;;) {
+    while (!stream_try_to_hold(stream)) {
         char *bytes = NULL;
         int length = PQgetCopyData(pg, &bytes, 1);
         if (length == 0) {
@@ -365,6 +385,7 @@ static unsigned stream_drain_buffer(Stream *stream)
             return messages;
         }
     }
+    return messages;
 }
 
 static void stream_read(void *arg)
@@ -414,7 +435,7 @@ void stream_beat(Stream *stream)
 
 static void stream_resume(Stream *stream)
 {
-    if (ask_holds(stream->ask) || !stream_has_room(stream)) {
+    if (stream->held || ask_holds(stream->ask) || !stream_has_room(stream)) {
         return;
     }
     stream->paused = false;
@@ -441,6 +462,18 @@ void stream_wake(Stream *stream)
     if (stream->paused) {
         stream_resume(stream);
     }
+}
+
+void stream_hold(Stream *stream)
+{
+    stream->to_be_held = true;
+    (void)stream_try_to_hold(stream);
+}
+
+void stream_release(Stream *stream)
+{
+    stream->to_be_held = stream->held = false;
+    stream_wake(stream);
 }
 
 void stream_watch(Stream *stream)
@@ -494,7 +527,7 @@ void stream_stop(Stream *stream)
     pace_stop(stream->pace);
     ask_forget(stream->ask);
     stream->walsender = NULL;
-    stream->paused = false;
+    stream->paused = stream->to_be_held = stream->held = false;
 }
 
 Status stream_new(const StreamParts *parts, Stream **ret_stream, Error *err)

@@ -31,6 +31,12 @@ void stream_wake(Stream *stream);
 /** The message that is held, if one is, is taken now, and the stream goes on. */
 void stream_go_on(Stream *stream);
 
+/** Nothing is read from the end of the transaction that is read now on: NEWS_HELD follows, perhaps
+ * at once, when what was read is handed on. */
+void stream_hold(Stream *stream);
+/** Goes on, or is not to be held any more. */
+void stream_release(Stream *stream);
+
 /** The right to publish was ours for sure, at the last look or by the stream. */
 bool stream_lease_holds(const Stream *stream);
 /** Tells the server what is confirmed; reply: and wants an answer. */

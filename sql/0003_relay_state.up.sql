@@ -66,8 +66,10 @@ CREATE TABLE @schema@.dead_letter (
     error_class        text,
     error_code         text,
     at                 timestamptz NOT NULL DEFAULT clock_timestamp(),
-    attempts           integer     NOT NULL DEFAULT 1
+    attempts           integer     NOT NULL DEFAULT 1,
+    requeued_at        timestamptz
 );
+CREATE INDEX dead_letter_requeued ON @schema@.dead_letter (pipeline, id) WHERE requeued_at IS NOT NULL;
 -- Compressing hundreds of megabytes takes longer than the statement may.
 ALTER TABLE @schema@.dead_letter ALTER COLUMN event_large_values SET STORAGE EXTERNAL;
 COMMENT ON TABLE @schema@.dead_letter IS 'outboxd: dead letters, events that could not be published, each with its record and the reason';
@@ -78,6 +80,7 @@ COMMENT ON COLUMN @schema@.dead_letter.event_large_values IS 'texts in UTF-8 (un
 COMMENT ON COLUMN @schema@.dead_letter.event_whole IS 'false: the event could not be stored completely and cannot be requeued; its row may still exist';
 COMMENT ON COLUMN @schema@.dead_letter.record_value IS 'the record that the event would have become: at most 64 KiB of the key, 1 MiB of the value, 16 KiB of each header';
 COMMENT ON COLUMN @schema@.dead_letter.attempts IS 'number of attempts to publish the event';
+COMMENT ON COLUMN @schema@.dead_letter.requeued_at IS 'a change of a table: when outboxd dead requeue asked the relay to read its row again and to publish it';
 
 CREATE TABLE @schema@.pause (
     pipeline  text        NOT NULL PRIMARY KEY,

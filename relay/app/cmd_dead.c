@@ -161,6 +161,9 @@ static int dead_requeue(const DeadStore *store, const DeadOptions *options, cons
     case DEAD_REQUEUED:
         dead_tell(options, "requeued", "", row);
         return EXIT_OK;
+    case DEAD_ASKED:
+        dead_tell(options, "requeued", "; the relay reads its row again", row);
+        return EXIT_OK;
     case DEAD_REPLACED:
         dead_tell(options, "requeued", "; its old row was replaced", row);
         return EXIT_OK;
@@ -310,19 +313,22 @@ static const CommandForm FORMS[DEAD_FORMS] = {
          .help =
              "shows everything that is stored: the event, its record, the reason and the remedy. "
              "ID is the number that list shows, or the event id, as in the relay's log"},
-    [DEAD_REQUEUE] = {.verb = "requeue",
-                      .argument = "ID",
-                      .plural = "ids",
-                      .least = 1,
-                      .most = SIZE_MAX,
-                      .or_flag = "all",
-                      .help =
-                          "publishes the events again through the outbox. Fix the cause first. In "
-                          "one transaction, the command inserts the event as a new row of the "
-                          "pipeline's table, with the same event id and every column as it was "
-                          "stored, and deletes the dead letter. The event gets a new number, so it "
-                          "is published after newer events of its key. If it fails again, it "
-                          "becomes a new dead letter with a new id, and its attempts count from 1"},
+    [DEAD_REQUEUE] =
+        {.verb = "requeue",
+         .argument = "ID",
+         .plural = "ids",
+         .least = 1,
+         .most = SIZE_MAX,
+         .or_flag = "all",
+         .help = "publishes the events again through the outbox. Fix the cause first. In "
+                 "one transaction, the command inserts the event as a new row of the "
+                 "pipeline's table, with the same event id and every column as it was "
+                 "stored, and deletes the dead letter. The event gets a new number, so it "
+                 "is published after newer events of its key. If it fails again, it "
+                 "becomes a new dead letter with a new id, and its attempts count from 1. "
+                 "Of a change of a table (capture = \"tables\"), the command asks the relay "
+                 "to read the row of its key again. The relay publishes the row as it is "
+                 "then, and deletes the dead letter"},
     [DEAD_DISCARD] = {.verb = "discard",
                       .argument = "ID",
                       .plural = "ids",

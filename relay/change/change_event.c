@@ -137,6 +137,7 @@ static void set_same(ChangeEvents *events, const ChangePlace *place)
         [SNAPSHOT_FIRST_OF_TABLE] = "first_in_data_collection",
         [SNAPSHOT_LAST_OF_TABLE] = "last_in_data_collection",
         [SNAPSHOT_LAST] = "last",
+        [SNAPSHOT_INCREMENTAL] = "incremental",
     };
     if (events->same->head.length > 0 && events->same->committed_at_us == place->committed_at_us &&
         events->same->last_commit == place->last_commit &&
@@ -198,7 +199,11 @@ static void add_source(ChangeEvents *events, const char *table, const ChangePlac
         text_add(json, "null");
     }
     text_add(json, ",\"lsn\":");
-    change_json_number(json, (int64_t)place->lsn);
+    if (place->lsn != 0) {
+        change_json_number(json, (int64_t)place->lsn);
+    } else {
+        text_add(json, "null");
+    }
     text_add(json, ",\"xmin\":null,\"origin\":");
     add_origin(json, place);
     text_add(json, "},\"transaction\":");
@@ -360,6 +365,7 @@ Status change_event_row(ChangeEvents *events, const ChangeTable *table, const Ch
     Making making = {
         .events = events, .table = table, .place = row->place, .arena = arena, .err = err};
     events->out->asked = row->asked;
+    events->out->awaited = row->awaited;
     set_headers(&making);
     Slice old_key = SLICE_NULL;
     Slice key = SLICE_NULL;

@@ -32,6 +32,7 @@ typedef enum ChangeSnapshot {
     SNAPSHOT_FIRST_OF_TABLE,
     SNAPSHOT_LAST_OF_TABLE,
     SNAPSHOT_LAST,
+    SNAPSHOT_INCREMENTAL, /* read beside the stream */
 } ChangeSnapshot;
 
 /* Where a change stands. */
@@ -39,10 +40,10 @@ typedef struct ChangePlace {
     int64_t committed_at_us; /* since 1970 */
     int64_t now_ns;          /* since 1970: of the envelope */
     uint64_t last_commit;    /* end of the transaction seen last; 0: none */
-    uint64_t lsn;
-    uint32_t xid;        /* 0: none */
-    Slice origin;        /* replication origin of the transaction; null: it began here */
-    uint64_t origin_lsn; /* where it ended there; 0: not told */
+    uint64_t lsn;            /* 0: none */
+    uint32_t xid;            /* 0: none */
+    Slice origin;            /* replication origin of the transaction; null: it began here */
+    uint64_t origin_lsn;     /* where it ended there; 0: not told */
     ChangeSnapshot snapshot;
     const RecordHeader *context; /* of the transaction: behind Debezium's headers; as records do,
                                     its texts live as long as the arena */
@@ -65,8 +66,9 @@ typedef struct ChangeRow {
     const Slice *old_row; /* NULL: not sent */
     const Slice *new_row; /* NULL: none */
     const ChangePlace *place;
-    bool asked; /* the catalog was asked for this row: a label of an enum that it does not have is
-                   written all the same */
+    bool asked;   /* the catalog was asked for this row: a label of an enum that it does not have is
+                     written all the same */
+    bool awaited; /* values that were not sent are read later: the row is not refused for them */
 } ChangeRow;
 
 /* The records of one change. */

@@ -31,7 +31,8 @@ typedef struct ChangeOut {
     Text parts; /* keys and values of an hstore */
     VEC(ChangePair) pairs;
     VEC(ChangeGone) gone;
-    bool asked; /* the catalog was asked for this row: what it does not know is written */
+    bool asked;   /* the catalog was asked for this row: what it does not know is written */
+    bool awaited; /* values that were not sent are read later: nothing is refused for them */
 } ChangeOut;
 
 void change_out_free(ChangeOut *out);

@@ -47,10 +47,10 @@ static Status write_value(const ChangeTable *table, size_t at, const Slice *row,
         value = old[at];
     }
     if (slice_is_unsent(value)) {
-        if (column->unchanged == NULL) {
+        if (column->unchanged == NULL && !out->awaited) {
             return unsent(table, column, err);
         }
-        text_add(&out->json, column->unchanged);
+        text_add(&out->json, column->unchanged != NULL ? column->unchanged : column->null);
         return OK;
     }
     if (slice_is_null(value)) {

@@ -127,6 +127,7 @@ static Status make_column(const Making *making, size_t at, Error *err)
     const ChangeColumnFacts *facts = facts_of(making->facts, given->name);
     ChangeTableColumn *column = &making->table->columns[at];
     column->name = x_strndup(given->name.data, given->name.length);
+    column->type_oid = given->type;
     column->member = member_of(making->relation, column->name);
     column->member_length = strlen(column->member);
     column->type = change_type_new(catalog, making->tables->modes, given->type, given->modifier);
@@ -356,6 +357,10 @@ void change_table_free(ChangeTable **table)
     if (old == NULL) {
         return;
     }
+    if (old->holders > 0) {
+        old->holders--;
+        return;
+    }
     for (size_t i = 0; i < old->count; i++) {
         free(old->columns[i].name);
         free(old->columns[i].member);
@@ -374,4 +379,10 @@ void change_table_free(ChangeTable **table)
     free(old->key_head);
     free(old->value_head);
     free(old);
+}
+
+ChangeTable *change_table_hold(ChangeTable *table)
+{
+    table->holders++;
+    return table;
 }

@@ -16,7 +16,8 @@
 
 typedef struct ChangeTableColumn {
     char *name;
-    char *member; /* ,"name": of an object */
+    uint32_t type_oid; /* that its rows have */
+    char *member;      /* ,"name": of an object */
     size_t member_length;
     ChangeType *type; /* NULL: no record has it */
     bool shown;       /* rows have it */
@@ -41,6 +42,7 @@ typedef struct ChangeTable {
     uint16_t *key; /* columns in their order */
     size_t count;
     ChangeTableColumn *columns;
+    size_t holders; /* beside its owner */
 } ChangeTable;
 
 /* A column as a RELATION message has it, or the catalog. */
@@ -72,4 +74,7 @@ typedef struct ChangeTables {
 Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
                         const ChangeRelation *relation, ChangeOut *out, ChangeTable **ret,
                         Error *err);
+/** Lets go of it: it is freed with the last that does. */
 void change_table_free(ChangeTable **table);
+/** One more holder, who frees it, too; its owner may have another one by then. */
+ChangeTable *change_table_hold(ChangeTable *table);

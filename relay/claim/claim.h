@@ -164,6 +164,8 @@ uint32_t claim_table(const Claim *claim);
 void claim_set_table(Claim *claim, uint32_t table_oid);
 /** The last look at the preconditions. */
 PreconditionLook *claim_look(Claim *claim);
+/** The table of dead letters that it found, as SQL; "": none. */
+const char *claim_dead_letter(const Claim *claim);
 /** Appends the statements of a look, for a question of the reader ... */
 void claim_add_look(const Claim *claim, Text *sql);
 /** ... forgets the one of before, and what was wrong with the answers to the last question ... */

@@ -8,6 +8,11 @@
 #include "pg/sqlstate.h"
 #include "rows/publisher.h"
 
+const char *claim_dead_letter(const Claim *claim)
+{
+    return claim->look->dead_letter != NULL ? claim->look->dead_letter : "";
+}
+
 void claim_add_look(const Claim *claim, Text *sql)
 {
     precondition_add_query(claim->options.source->pipeline, claim->options.table, 0,

@@ -135,7 +135,7 @@ const OptionChoice CHOICES_HSTORES[] = {
 };
 const OptionChoice CHOICES_TOASTS[] = {
     {"placeholder", TOAST_PLACEHOLDER, false},
-    {"reselect", TOAST_RESELECT, true},
+    {"reselect", TOAST_RESELECT, false},
     {NULL, 0, false},
 };
 const OptionChoice CHOICES_OPERATIONS[] = {

@@ -498,8 +498,10 @@ static const Option OPTIONS[] = {
      .help = "How hstore is expressed: Debezium's hstore.handling.mode."},
     {AT_PIPELINE("toast", ENUM, tables.toast), .fallback = "placeholder", .choices = CHOICES_TOASTS,
      .flags = OPTION_TABLES,
-     .help = "What stands for a large value that an update left unchanged, so that PostgreSQL does "
-             "not send it. \"placeholder\": the text __debezium_unavailable_value."},
+     .help =
+         "What stands for a large value that an update left unchanged, so that PostgreSQL does "
+         "not send it. \"placeholder\": the text __debezium_unavailable_value. \"reselect\": the "
+         "value as it is in the table when the relay reads the row again."},
     {GROUPS("mappings", MAPPINGS, SCOPE_PIPELINE),
      .offset = offsetof(PipelineConfig, tables.mappings), .flags = OPTION_TABLES,
      .help = "The tables whose changes are published, and what becomes of each. A table is "

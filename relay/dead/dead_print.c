@@ -377,6 +377,10 @@ void dead_print_row(const PGresult *row, bool colours, Text *out)
     screen_add_duration(out, strtod(shown(row, 0, DEAD_AGE), NULL));
     text_printf(out, " ago), %s attempt%s\n", shown(row, 0, DEAD_ATTEMPTS),
                 strcmp(shown(row, 0, DEAD_ATTEMPTS), "1") == 0 ? "" : "s");
+    if (!pg_is_null(row, 0, DEAD_ASKED_AT)) {
+        text_printf(out, "\n  requeued          %s; the relay reads its row again\n",
+                    shown(row, 0, DEAD_ASKED_AT));
+    }
     text_add(out, "\n  reason            ");
     screen_add(out, colours, COLOUR_BAD, shown(row, 0, DEAD_REASON));
     text_add(out, "\n  code              ");
@@ -403,6 +407,8 @@ void dead_print_row_json(const PGresult *row, Text *json)
     add_json_text(json, "meaning", known != NULL ? known->meaning : NULL);
     text_add_char(json, ',');
     add_json_text(json, "remedy", known != NULL ? known->remedy : NULL);
+    text_add_char(json, ',');
+    add_json_text(json, "requeued_at", value(row, 0, DEAD_ASKED_AT));
     text_add_char(json, ',');
     add_json_number(json, "seq", value(row, 0, DEAD_SEQ));
     text_add_char(json, ',');

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "dead/dead_change.h"
 #include "dead/dead_print.h"
 #include "dead/dead_store.h"
 #include "pg/encoding.h"
@@ -145,14 +146,6 @@ static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char
 {
     for (size_t i = 0; i < store->config->pipeline_count; i++) {
         const PipelineConfig *pipeline = &store->config->pipelines[i];
-        if (strcmp(pipeline->name, name) == 0 && pipeline->capture == CAPTURE_TABLES) {
-            error_set(err, CODE_DEAD_LETTER_CHANGE,
-                      "pipeline '%s' captures tables: a change of a table is not requeued, since "
-                      "its row may have changed again since",
-                      name);
-            error_advise(err);
-            return NULL;
-        }
         if (strcmp(pipeline->name, name) == 0) {
             return pipeline;
         }
@@ -436,8 +429,8 @@ static void requeue_name_right(const DeadStore *store, const DeadInsert *insert,
     }
 }
 
-static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *ret_replaced,
-                             Error *err)
+static Status requeue_event(const DeadStore *store, const PGresult *row, bool *ret_replaced,
+                            Error *err)
 {
     DeadInsert insert = {0};
     if (requeue_build(store, row, &insert, err) != OK) {
@@ -458,11 +451,27 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, bool *
     return PQntuples(deleted) == 1 ? OK : requeue_ignored("DELETE FROM", store->table, err);
 }
 
+static Status requeue_locked(const DeadStore *store, const PGresult *row, DeadOutcome *ret_outcome,
+                             Error *err)
+{
+    const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
+    bool replaced = false;
+    if (pipeline == NULL) {
+        return FAILED;
+    }
+    if (pipeline->capture == CAPTURE_TABLES) {
+        *ret_outcome = DEAD_ASKED;
+        return dead_change_ask(store, pipeline, row, err);
+    }
+    Status status = requeue_event(store, row, &replaced, err);
+    *ret_outcome = replaced ? DEAD_REPLACED : DEAD_REQUEUED;
+    return status;
+}
+
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,
                           PGresult **ret_row, Error *err)
 {
     AUTO(PGresult, pg_session_free_result) row = NULL;
-    bool replaced = false;
     *ret_row = NULL;
     Status status = pg_session_run(store->session, "BEGIN", "BEGIN", err);
     if (status == OK) {
@@ -473,7 +482,7 @@ Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *r
         return pg_session_run(store->session, "ROLLBACK", "ROLLBACK", err);
     }
     if (status == OK) {
-        status = requeue_locked(store, row, &replaced, err);
+        status = requeue_locked(store, row, ret_outcome, err);
     }
     if (status == OK) {
         status = pg_session_run(store->session, "COMMIT", "COMMIT", err);
@@ -485,8 +494,6 @@ Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *r
         if (!requeue_is_own(err)) {
             return FAILED;
         }
-    } else {
-        *ret_outcome = replaced ? DEAD_REPLACED : DEAD_REQUEUED;
     }
     *ret_row = row;
     row = NULL;

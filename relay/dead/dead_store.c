@@ -19,6 +19,7 @@ enum { CONNECT_TIMEOUT_MS = 5000, QUERY_TIMEOUT_MS = 30000 };
     ", seq, event::text, topic, record_key, record_value, record_headers::text,"                   \
     " to_char(record_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"          \
     " error_class, extract(epoch FROM clock_timestamp() - at), event_whole,"                       \
+    " to_char(requeued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"                  \
     " (SELECT jsonb_object_agg(n, octet_length(v)) FROM unnest(event_large, event_large_values)"   \
     " AS u(n, v) WHERE n IS NOT NULL)::text"
 

@@ -44,8 +44,9 @@ enum {
     DEAD_RECORD_HEADERS,
     DEAD_RECORD_TIMESTAMP,
     DEAD_CLASS,
-    DEAD_AGE,   /* seconds */
-    DEAD_WHOLE, /* false: the event could not be stored whole */
+    DEAD_AGE,      /* seconds */
+    DEAD_WHOLE,    /* false: the event could not be stored whole */
+    DEAD_ASKED_AT, /* ISO 8601, UTC: the relay was asked to read its row again; or NULL */
     DEAD_LARGE, /* a JSON object: octets of each value that stands apart of DEAD_EVENT; or NULL */
 };
 
@@ -72,12 +73,14 @@ Status dead_store_discard(const DeadStore *store, const char *id, PGresult **ret
 
 typedef enum DeadOutcome {
     DEAD_REQUEUED,
+    DEAD_ASKED,    /* a change: the relay reads its row again, and deletes the dead letter */
     DEAD_REPLACED, /* as well, and the row it came from is gone: event_id is unique there */
     DEAD_GONE,     /* not there, or not any more */
     DEAD_REFUSED,  /* it stays; err says why */
 } DeadOutcome;
 
-/** In one transaction: a row for the event in its pipeline's table, and the dead letter is deleted.
+/** In one transaction: a row for the event in its pipeline's table, and the dead letter is deleted;
+ * or, of a change of a table, the relay is asked to read its row again.
  * FAILED only when nothing further can succeed (connection, rights). *ret_row as by
  * dead_store_find, to be freed with PQclear; NULL unless it was there. */
 Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,

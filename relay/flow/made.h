@@ -1,13 +1,14 @@
 /* made: events whose source made the record: key, value, headers and topic are there, and nothing
  * is routed or encoded any more. Their schema has the fields of the outbox that say what people are
  * to see (topic, event_type: the operation, aggregate_type: the table, aggregate_id: the key,
- * payload: the value), and one column more for the headers. */
+ * payload: the value), one column more for the headers, and one for the row that it is about, so
+ * that it can be read again: JSON, or null. */
 #pragma once
 
 #include "flow/event.h"
 #include "flow/record.h"
 
-enum { MADE_HEADERS = FIELD_COUNT, MADE_COLUMNS };
+enum { MADE_HEADERS = FIELD_COUNT, MADE_ROW, MADE_COLUMNS };
 
 /** table: for people. */
 Schema *schema_of_made(const char *table);

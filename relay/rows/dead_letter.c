@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "base/utf8.h"
+#include "flow/made.h"
 #include "flow/refusal.h"
 #include "pg/ident.h"
 
@@ -154,6 +155,10 @@ static char *event_json(const DeadLetter *letter, const PipelineConfig *pipeline
                   ? SLICE_NULL
                   : timestamp_format(event->occurred_at_us, scratch),
               false);
+    if (pipeline->capture == CAPTURE_TABLES && !slice_is_null(event->row[MADE_ROW])) {
+        text_add(&json, ",\"" DEAD_LETTER_ROW "\":");
+        text_add_slice(&json, event->row[MADE_ROW]);
+    }
     /* Apart: one may be called like a field. */
     for (size_t i = 0; i < pipeline->outbox.header_columns.count; i++) {
         text_add(&json, i > 0 ? "," : ",\"" DEAD_LETTER_HEADER_COLUMNS "\":{");

@@ -37,6 +37,9 @@ enum {
  * by them, such as a change. */
 #define DEAD_LETTER_LSN     "lsn"
 #define DEAD_LETTER_ORDINAL "ordinal"
+/* Member of the event of a change that tells which row it is about: oid, schema and table, and in
+ * key the texts of its columns. */
+#define DEAD_LETTER_ROW "row"
 
 #define DEAD_LETTER_COLUMNS                                                                        \
     "pipeline, seq, event_id, event, topic, record_key, record_value, record_headers,"             \

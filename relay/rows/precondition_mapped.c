@@ -438,39 +438,51 @@ static bool partitions_are_foreign(const Facts *facts, Saying *say)
     return some.count > 0;
 }
 
-/* What a snapshot may read. The stream needs none of it. */
+/* What a snapshot may read, and whoever reads rows again. The stream needs none of it. */
 
-static bool takes_snapshots(const Facts *facts)
+/* NULL: nobody does. */
+static const char *reads_tables(const Facts *facts)
 {
-    return facts->pipeline->tables.snapshot != SNAPSHOT_MODE_NEVER;
+    const TablesConfig *tables = &facts->pipeline->tables;
+    return tables->snapshot != SNAPSHOT_MODE_NEVER ? "a snapshot"
+           : tables->toast == TOAST_RESELECT       ? "toast = \"reselect\""
+                                                   : NULL;
 }
 
 static bool tables_are_unreadable(const Facts *facts, Saying *say)
 {
     AUTO_SOME some = some_read(facts, "mapped_unreadable");
     const char *closed = facts_value(facts, "mapped_closed");
+    const char *reader = reads_tables(facts);
+    if (reader == NULL) {
+        return false;
+    }
     text_printf(&say->message, "role %s may not SELECT ", facts->role);
     some_add(&some, &say->message);
-    text_add(&say->message, ", which a snapshot needs");
+    text_printf(&say->message, ", which %s needs", reader);
     if (*closed != '\0') {
         text_printf(&say->remedy, "GRANT USAGE ON SCHEMA %s TO %s; ", closed, facts->role);
     }
     text_add(&say->remedy, "GRANT SELECT ON ");
     some_add_sql(&some, "", &say->remedy);
     text_printf(&say->remedy, " TO %s;", facts->role);
-    return takes_snapshots(facts) && some.count > 0;
+    return some.count > 0;
 }
 
-static bool rows_are_hidden_from_snapshot(const Facts *facts, Saying *say)
+static bool rows_are_hidden_from_reader(const Facts *facts, Saying *say)
 {
     AUTO_SOME some = some_read(facts, "mapped_hidden");
     AUTO_SOME forced = some_read(facts, "mapped_forced");
+    const char *reader = reads_tables(facts);
+    if (reader == NULL) {
+        return false;
+    }
     text_add(&say->message, "row-level security hides rows of ");
     some_add(&some, &say->message);
     text_printf(&say->message,
-                " from role %s, or may do so when a policy changes: a snapshot would lack them, "
+                " from role %s, or may do so when a policy changes: %s would lack them, "
                 "while the stream contains all rows",
-                facts->role);
+                facts->role, reader);
     if (forced.count > 0) {
         text_printf(&say->remedy, "ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;",
                     forced.count == 1 ? forced.names[0] : "... (each)");
@@ -479,7 +491,7 @@ static bool rows_are_hidden_from_snapshot(const Facts *facts, Saying *say)
         text_printf(&say->remedy, "%sALTER ROLE %s BYPASSRLS;", forced.count > 0 ? " " : "",
                     facts->role);
     }
-    return takes_snapshots(facts) && some.count > 0;
+    return some.count > 0;
 }
 
 const Precondition PRECONDITIONS_MAPPED[] = {
@@ -529,6 +541,6 @@ const Precondition PRECONDITIONS_MAPPED[] = {
     {CODE_RIGHT_SELECT, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false,
      "mapped.mapped_unreadable, mapped.mapped_closed", tables_are_unreadable},
     {CODE_ROW_SECURITY, FOR_TABLES | BY_ALL | OTHERS_GO_ON, false,
-     "mapped.mapped_hidden, mapped.mapped_forced", rows_are_hidden_from_snapshot},
+     "mapped.mapped_hidden, mapped.mapped_forced", rows_are_hidden_from_reader},
 };
 const size_t PRECONDITIONS_MAPPED_COUNT = sizeof(PRECONDITIONS_MAPPED) / sizeof(Precondition);

@@ -28,7 +28,7 @@ NAMED_IN = ("README.md", "SECURITY.md", "packaging/RUNBOOK.md", "packaging/READM
 NAME = re.compile(r"(?<![\w./@\"-])(?:outboxd_[a-z0-9_]+|process_[a-z_]+_(?:bytes|seconds|total|fds))\b(?![.*(/-])")
 QUERY = re.compile(r"\boutboxd_[a-z0-9_]+\b")
 # Names of the same shape: objects in PostgreSQL, headers of records.
-NOT_METRICS = {"outboxd_outbox", "outboxd_mark", "outboxd_orders", "outboxd_pause", "outboxd_seq", "outboxd_lsn", "outboxd_ordinal",
+NOT_METRICS = {"outboxd_outbox", "outboxd_mark", "outboxd_orders", "outboxd_pause", "outboxd_seq", "outboxd_lsn", "outboxd_ordinal", "outboxd_reselected",
                "outboxd_catalog", "outboxd_catalog_inserts"}
 SECTIONS = (
     ("Events and records", r"outboxd_(events|records|topic|inflight|window|unmarked|unseen|backlog|waiting|dead|headers|timestamps|published_bytes|read_bytes)"),

@@ -125,9 +125,6 @@ Test(capture_rules, what_is_not_built_of_tables_is_refused_by_name)
     ASSERT_PROBLEMS(
         TABLES("format = \"cloudevents\";"),
         "main.conf:3: format = \"cloudevents\" is not built yet in version " OUTBOXD_VERSION);
-    ASSERT_PROBLEMS(
-        TABLES("toast = \"reselect\";"),
-        "main.conf:3: toast = \"reselect\" is not built yet in version " OUTBOXD_VERSION);
 }
 
 /* Each with what to write instead. */

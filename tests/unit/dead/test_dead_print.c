@@ -11,7 +11,7 @@ static Text out;
 
 static void begin(void)
 {
-    enum { COLUMNS = DEAD_AGE + 1 };
+    enum { COLUMNS = DEAD_ASKED_AT + 1 };
     static PGresAttDesc columns[COLUMNS];
     for (int i = 0; i < COLUMNS; i++) {
         static char name[] = "c";
@@ -225,6 +225,22 @@ Test(dead_print, a_row_shows_event_record_reason_meaning_and_remedy)
                      "00ff");
     cr_assert_eq(json_array_size(json_object_get(record, "headers")), 2);
     cr_assert_eq(json_integer_value(json_object_get(json_object_get(object, "event"), "seq")), 42);
+    json_decref(object);
+}
+
+Test(dead_print, a_change_that_was_requeued_says_who_reads_its_row)
+{
+    given_row(0, "17", "r");
+    dead_print_row(rows, false, &out);
+    cr_assert_null(strstr(text_string(&out), "requeued"));
+    put(0, DEAD_ASKED_AT, "2026-02-03T05:00:00Z");
+    dead_print_row(rows, false, &out);
+    expect("  requeued          2026-02-03T05:00:00Z; the relay reads its row again\n");
+    text_clear(&out);
+    dead_print_row_json(rows, &out);
+    json_t *object = json();
+    cr_assert_str_eq(json_string_value(json_object_get(object, "requeued_at")),
+                     "2026-02-03T05:00:00Z");
     json_decref(object);
 }
 
