@@ -48,7 +48,7 @@ bool requeue_read_look(const PGresult *result, RequeueLetters *letters)
     for (int row = 0; row < PQntuples(result); row++) {
         AUTO_TEXT name = x_format("%s.%s", pg_field(result, row, "table_schema"),
                                   pg_field(result, row, "table_name"));
-        if (letters->name == NULL) {
+        if (row == 0) {
             letters->name = x_strdup(name);
             letters->schema = x_strdup(pg_field(result, row, "table_schema"));
             letters->relation = x_strdup(pg_field(result, row, "table_name"));
