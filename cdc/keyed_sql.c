@@ -122,7 +122,14 @@ void keyed_add_read(const KeyedTable *table, const KeyedFound *found, Text *sql)
         text_printf(sql, ", %s%s", column->sql != NULL ? "t." : "NULL",
                     column->sql != NULL ? column->sql : "");
     }
-    text_printf(sql, " FROM %s%s t JOIN (VALUES ", found->divided ? "" : "ONLY ", found->name);
+    const char *only = found->divided ? "" : "ONLY ";
+    if (table->filter != NULL) { /* its names of columns stand alone */
+        text_printf(sql, " FROM (SELECT * FROM %s%s WHERE (%s)) t", only, found->name,
+                    table->filter);
+    } else {
+        text_printf(sql, " FROM %s%s t", only, found->name);
+    }
+    text_add(sql, " JOIN (VALUES ");
     for (size_t i = 0; i < table->rows.count; i++) {
         add_row(table, found, i, sql);
     }
