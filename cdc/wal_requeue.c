@@ -277,7 +277,7 @@ static void on_described(void *arg, const Error *err)
     }
     const MappingConfig *mapping = captured_mapping(requeue->captured);
     AUTO_ERROR why = {0};
-    captured_learn(requeue->captured, change_reader_captured(requeue->changes), oid);
+    captured_learn(requeue->captured, change_reader_captured(requeue->books->changes), oid);
     if (!columns->told) {
         requeue_give_up_all(requeue);
     } else if (mapping == NULL) {
