@@ -56,22 +56,26 @@ static bool place_may_miss(const Place *place)
 }
 
 /* Of the columns from the last to the first: best[i][a] is how well those from i on fit into the
- * places from a on. */
+ * places from a on. No more places can be left out than there are to spare. */
 static bool columns_fit(const CapturedRelation *relation, const Places *places, int32_t dropped,
                         uint16_t *ret_numbers)
 {
     const size_t count = relation->count;
     const size_t width = places->items.count + 1;
+    if (places->items.count < count) {
+        return false;
+    }
+    const size_t spare = places->items.count - count;
     int32_t *best = x_calloc((count + 1) * width, sizeof(*best));
     for (size_t i = count; i-- > 0;) {
-        best[i * width + width - 1] = FIT_NONE;
-        for (size_t a = width - 1; a-- > 0;) {
+        for (size_t a = i + spare + 1; a-- > i;) {
             const Place *place = &places->items.items[a];
             int32_t rest = best[(i + 1) * width + a + 1];
             int32_t with = rest == FIT_NONE
                                ? FIT_NONE
                                : rest + place_fit(place, &relation->columns[i], dropped);
-            int32_t without = place_may_miss(place) ? best[i * width + a + 1] : FIT_NONE;
+            int32_t without =
+                a < i + spare && place_may_miss(place) ? best[i * width + a + 1] : FIT_NONE;
             best[i * width + a] = with >= without ? with : without;
         }
     }
