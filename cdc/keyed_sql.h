@@ -14,6 +14,7 @@ typedef struct KeyedTable {
     VEC(uint16_t) key;       /* finds a row; not empty */
     VEC(uint16_t) columns;   /* that are read; not empty */
     VEC(const Slice *) rows; /* each has the values of the key, at their places, which are there */
+    const char *filter;      /* a condition on the rows, as SQL, borrowed; NULL: none */
 } KeyedTable;
 
 typedef struct KeyedQuestion {
@@ -26,6 +27,7 @@ void keyed_question_clear(KeyedQuestion *question);
 typedef struct KeyedColumn {
     char *sql;  /* its name; NULL: it is not there any more, or of another type */
     char *type; /* what a text becomes, to be compared with it */
+    char *same; /* the operator that compares them */
 } KeyedColumn;
 
 /* What a table of the question is now. */
