@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "cdc/captured_answers.h"
+#include "cdc/captured_hidden.h"
 
 struct Captured {
     const PipelineConfig *pipeline;
@@ -136,6 +137,11 @@ Status captured_set(Captured *captured, const MappingConfig *mapping,
                          mapping, relation, captured->out, &known->table, err) != OK) {
         return FAILED;
     }
+    if (!known->met &&
+        captured_hidden_judge(mapping, known->table, captured_answers_catalog(captured->answers),
+                              err) != OK) {
+        return FAILED;
+    }
     known->topic = captured_keep(captured, known->table->topic);
     known->count = table_counts_of(captured->counts, known->table->name);
     known->name = table_count_name(known->count);
@@ -153,6 +159,7 @@ Status captured_put(Captured *captured, const PgOutputRelation *relation, Error 
     known->relation = captured_relation_new(relation);
     if (before != NULL) {
         captured_relation_follow(known->relation, before);
+        known->met = true;
     }
     captured_relation_free(&before);
     return captured_renew(captured, relation->id, err);
@@ -165,6 +172,16 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err)
     captured_answers_take_relation(captured->answers, relation);
     return captured_set(captured, captured_answers_mapping(captured->answers, captured->pipeline),
                         &(ChangeRelation){oid, relation->columns, relation->count}, err);
+}
+
+void captured_follow(Captured *captured, const Captured *stream, const ChangeRelation *now)
+{
+    const CapturedTable *known = captured_at(stream, now->oid);
+    bool met = known != NULL && known->relation != NULL;
+    if (met) {
+        captured_answers_follow(captured->answers, known->relation, now);
+    }
+    captured_add(captured, now->oid)->met = met;
 }
 
 const MappingConfig *captured_mapping(const Captured *captured)

@@ -26,6 +26,7 @@ typedef struct CapturedTable {
     Slice name;                   /* schema.table */
     TableCount *count;
     bool told;                  /* in this stream */
+    bool met;                   /* columns that were renamed since it was told first are known */
     CapturedRelation *relation; /* as it was told last; NULL: it was not */
 } CapturedTable;
 
@@ -61,6 +62,9 @@ Status captured_renew(Captured *captured, uint32_t oid, Error *err);
  * CHANGE_SCHEMA_STALE: the catalog does not know it. FATAL: the mapping cannot be followed. */
 Status captured_set(Captured *captured, const MappingConfig *mapping,
                     const ChangeRelation *relation, Error *err);
+/** Before captured_set(), for rows of now: a column that was renamed since the stream told of the
+ * table stays as hidden as it was there. */
+void captured_follow(Captured *captured, const Captured *stream, const ChangeRelation *now);
 /** The mapping that means the table that was asked about last; NULL: none. */
 const MappingConfig *captured_mapping(const Captured *captured);
 /** What was read of each of them. */

@@ -76,6 +76,12 @@ void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRela
     captured_past_apply(relation, answers->gone, &answers->catalog);
 }
 
+void captured_answers_follow(CapturedAnswers *answers, const CapturedRelation *before,
+                             const ChangeRelation *now)
+{
+    captured_past_follow(before, now, &answers->catalog);
+}
+
 /* By the name that it had when its rows were written: since then the table may have been renamed,
  * moved, attached to another or dropped, which takes back nothing of what was committed. Who calls
  * a mapping by the new name of a table means its rows of before as well. */

@@ -23,6 +23,10 @@ bool captured_answers_read(CapturedAnswers *answers, const PGresult *result, Err
 
 /** The table is taken as it was when the rows were written (captured_past.h). */
 void captured_answers_take_relation(CapturedAnswers *answers, const CapturedRelation *relation);
+/** The table is taken as it is now; columns that were renamed since it was told keep their old
+ * names beside the new ones. */
+void captured_answers_follow(CapturedAnswers *answers, const CapturedRelation *before,
+                             const ChangeRelation *now);
 /** NULL: no mapping means the table. */
 const MappingConfig *captured_answers_mapping(const CapturedAnswers *answers,
                                               const PipelineConfig *pipeline);

@@ -94,6 +94,19 @@ static void past_take_called(const CapturedRelation *relation, ChangeTableFacts 
     }
 }
 
+void captured_past_follow(const CapturedRelation *before, const ChangeRelation *now,
+                          ChangeCatalog *catalog)
+{
+    ChangeTableFacts *table = change_catalog_edit(catalog, now->oid);
+    for (size_t i = 0; table != NULL && i < now->count; i++) {
+        ChangeColumnFacts *column = past_find(table, now->columns[i].name);
+        Slice called = captured_relation_called(before, now, i);
+        if (column != NULL && !slice_is_null(called)) {
+            past_set(&column->alias, called);
+        }
+    }
+}
+
 /* The key. */
 
 static size_t past_identity(const CapturedRelation *relation)

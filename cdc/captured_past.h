@@ -13,3 +13,7 @@
 /** gone: the table is not there any more, and what the relation tells of it stands for what the
  * catalog would. Its key is its replica identity, unless that is all of it. */
 void captured_past_apply(const CapturedRelation *relation, bool gone, ChangeCatalog *catalog);
+/** The catalog stays as it is now; a column that was renamed since the relation was told has its
+ * old name beside the new one. */
+void captured_past_follow(const CapturedRelation *before, const ChangeRelation *now,
+                          ChangeCatalog *catalog);

@@ -50,10 +50,10 @@ void captured_relation_free(CapturedRelation **relation)
     *relation = NULL;
 }
 
-static bool relation_has(const CapturedRelation *relation, Slice name)
+static bool has_column(const ChangeColumn *columns, size_t count, Slice name)
 {
-    for (size_t i = 0; i < relation->count; i++) {
-        if (slice_equal(relation->columns[i].name, name)) {
+    for (size_t i = 0; i < count; i++) {
+        if (slice_equal(columns[i].name, name)) {
             return true;
         }
     }
@@ -62,27 +62,37 @@ static bool relation_has(const CapturedRelation *relation, Slice name)
 
 /* In the place of a column that is gone there is a new one of its type. One that was dropped and
  * another that was added look the same: what is hidden too much does less harm. */
-static bool relation_renamed(const CapturedRelation *relation, const CapturedRelation *before,
-                             size_t at)
+static bool is_renamed(const CapturedRelation *before, const ChangeRelation *now, size_t at)
 {
     const ChangeColumn *was = &before->columns[at];
-    const ChangeColumn *is = &relation->columns[at];
-    return was->type == is->type && !relation_has(before, is->name) &&
-           !relation_has(relation, was->name);
+    const ChangeColumn *is = &now->columns[at];
+    return was->type == is->type && !has_column(before->columns, before->count, is->name) &&
+           !has_column(now->columns, now->count, was->name);
+}
+
+Slice captured_relation_called(const CapturedRelation *before, const ChangeRelation *now, size_t at)
+{
+    if (at >= before->count) {
+        return SLICE_NULL;
+    }
+    const Slice was = before->columns[at].name;
+    bool same = slice_equal(was, now->columns[at].name);
+    if (!same && !is_renamed(before, now, at)) {
+        return SLICE_NULL;
+    }
+    if (before->called[at] != NULL) {
+        return slice_of(before->called[at]);
+    }
+    return same ? SLICE_NULL : was;
 }
 
 void captured_relation_follow(CapturedRelation *relation, const CapturedRelation *before)
 {
-    for (size_t i = 0; i < relation->count && i < before->count; i++) {
-        const Slice was = before->columns[i].name;
-        bool same = slice_equal(was, relation->columns[i].name);
-        if (!same && !relation_renamed(relation, before, i)) {
-            continue;
-        }
-        if (before->called[i] != NULL) {
-            relation->called[i] = x_strdup(before->called[i]);
-        } else if (!same) {
-            relation->called[i] = x_strndup(was.data, was.length);
+    const ChangeRelation now = {relation->oid, relation->columns, relation->count};
+    for (size_t i = 0; i < relation->count; i++) {
+        Slice called = captured_relation_called(before, &now, i);
+        if (!slice_is_null(called)) {
+            relation->called[i] = x_strndup(called.data, called.length);
         }
     }
 }

@@ -24,5 +24,10 @@ void captured_relation_free(CapturedRelation **relation);
  * they were. */
 void captured_relation_follow(CapturedRelation *relation, const CapturedRelation *before);
 
+/** What a column of the table as it is now was called before, or when this process met it; the null
+ * slice: as it is. */
+Slice captured_relation_called(const CapturedRelation *before, const ChangeRelation *now,
+                               size_t at);
+
 /** Appends the OIDs of its types: "{23,25}". */
 void captured_relation_add_types(const CapturedRelation *relation, Text *out);

@@ -89,7 +89,8 @@ static void requeue_tell_gone(Requeue *requeue, const RequeueLetter *letter)
               LOG_FIELDS(log_number("dead_letter", letter->id),
                          log_text("table", requeue->round->letters.name),
                          log_text("key", letter->key)),
-              "the row of a dead letter that was requeued is gone: nothing is published for it");
+              "the row of a dead letter that was requeued is gone, or filtered out: nothing is "
+              "published for it");
     *vec_add(&requeue->ids->over) = letter->id;
 }
 
@@ -247,10 +248,12 @@ static void on_description(void *arg, const PGresult *result)
     }
 }
 
-static void requeue_ask_rows(Requeue *requeue, const ChangeTable *table)
+/* A row that its mapping filters out is gone for consumers: the stream told them so. */
+static void requeue_ask_rows(Requeue *requeue, const CapturedTable *captured)
 {
     KeyedTable *asked = vec_add(&requeue->round->question.tables);
-    requeue_ask(&requeue->round->letters, table, asked);
+    requeue_ask(&requeue->round->letters, captured->table, asked);
+    asked->filter = mapped_filter_of(captured->mapping);
     for (size_t i = 0; i < requeue->round->letters.items.count; i++) {
         const RequeueLetter *letter = &requeue->round->letters.items.items[i];
         if (letter->values == NULL && !letter->other) {
@@ -275,19 +278,17 @@ static void on_described(void *arg, const Error *err)
         return;
     }
     const MappingConfig *mapping = captured_mapping(requeue->captured);
+    const ChangeRelation now = {oid, columns->columns.items, columns->columns.count};
     AUTO_ERROR why = {0};
+    captured_follow(requeue->captured, change_reader_captured(requeue->changes), &now);
     if (!columns->told) {
         requeue_give_up_all(requeue);
     } else if (mapping == NULL) {
         requeue_refuse_all(requeue, "no mapping means its table");
-    } else if (captured_set(requeue->captured, mapping,
-                            &(ChangeRelation){.oid = oid,
-                                              .columns = columns->columns.items,
-                                              .count = columns->columns.count},
-                            &why) != OK) {
+    } else if (captured_set(requeue->captured, mapping, &now, &why) != OK) {
         requeue_refuse_all(requeue, error_message(&why));
     } else {
-        requeue_ask_rows(requeue, captured_find(requeue->captured, oid)->table);
+        requeue_ask_rows(requeue, captured_find(requeue->captured, oid));
     }
 }
 

@@ -85,8 +85,8 @@ HIDES = {"mask_columns": ({"mask_columns": [{"column": "{}", "characters": 3}]},
          "hash_columns": ({"hash_columns": ["{}"], "hash_salt": "s"}, "1e42c7c4f1a1"), "columns": ({"columns": ["id", "{}"]}, "secret")}
 
 
-def mapping(option, column):
-    return [{"table": "public.*", **json.loads(json.dumps(HIDES[option][0]).replace("{}", column))}]
+def mapping(option, column, table="public.*"):
+    return [{"table": table, **json.loads(json.dumps(HIDES[option][0]).replace("{}", column))}]
 
 
 def shown(change):
@@ -114,6 +114,22 @@ def test_a_column_that_is_renamed_stays_as_hidden_as_it_was(tables, option):
     tables.database.execute("ALTER TABLE item RENAME title TO label")
     tables.relay(snapshot="never", mappings=mapping(option, "label")).start()
     assert shown(tables.records("item", 3)[2]) == before
+
+
+@pytest.mark.parametrize("option", [option for option in HIDES if option != "columns"])
+def test_a_column_that_is_renamed_before_anything_was_read_stops_the_relay(tables, option):
+    """Nothing tells it from a column that was dropped, and its values are not published."""
+    tables.create("item", "id int PRIMARY KEY, name text NOT NULL")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping(option, "name", table="public.item")).start()
+    relay.wait_log("STREAM_STARTED")
+    tables.database.execute("ALTER TABLE item RENAME name TO title; INSERT INTO item VALUES (1, 'secret')")
+    assert relay.wait_exit() == 1
+    line = relay.log_lines("code=MAPPING_COLUMN")[-1]
+    assert f"{option} names column 'name', which the table does not have any more" in line and f"give its new name in {option}" in line
+    assert tables.records("item") == []
+    tables.relay(snapshot="never", mappings=mapping(option, "title", table="public.item")).start()
+    assert "secret" not in str(tables.records("item", 1)[0].raw[1]) or option == "truncate_columns"
 
 
 def test_a_column_that_no_table_has_stops_the_start_and_one_that_some_have_does_not(tables):

@@ -152,6 +152,37 @@ def test_a_table_that_was_renamed_is_found(small):
     assert letters(small, 0, relay) is True
 
 
+def test_a_column_that_was_renamed_stays_hidden(small):
+    small.execute("ALTER TABLE item ADD secret text")
+    relay = small.relay([{"table": "public.item", "exclude_columns": ["secret"], "mask_columns": [{"column": "name", "characters": 3}]}], **DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'hidden', {LARGE}, 'hidden')")
+    (number, _, _), = letters(small, 1, relay)
+    small.execute("UPDATE item SET note = 'x'; ALTER TABLE item RENAME secret TO other; ALTER TABLE item RENAME name TO title")
+    requeue(relay, number)
+    read = small.records("item", 2)[1]
+    assert read["op"] == "r" and read["after"] == {"id": 1, "title": "***", "note": "x"}
+
+
+def test_a_row_that_the_filter_leaves_out_now_is_not_published(tables):
+    """Consumers know that it is gone: they had its delete."""
+    tables.create("item", ROW, "ALTER TABLE item REPLICA IDENTITY FULL", topic=False)
+    tables.kafka.create_topic(tables.topic("item"), config={"max.message.bytes": "20000"})
+    execute = tables_with_execute(tables).execute
+    execute("CREATE PUBLICATION outboxd_catalog FOR TABLE item WHERE (name <> 'draft'); CREATE PUBLICATION outboxd_catalog_inserts WITH (publish = 'insert, truncate')")
+    relay = tables.relay([{"table": "public.item", "filter": "item.name <> 'draft'"}], **DEAD).start()
+    execute(f"INSERT INTO item VALUES (1, 'a', {LARGE}), (2, 'b', {LARGE})")
+    ids = [number for number, _, _ in letters(tables, 2, relay)]
+    execute("DELETE FROM item; INSERT INTO item VALUES (1, 'draft', 'secret'), (2, 'live', 'x')")
+    deletes = [number for number, _, _ in letters(tables, 4, relay)[2:]]     # they have the old rows
+    requeue(relay, *ids)
+    assert [number for number, _, _ in letters(tables, 2, relay)] == deletes
+    relay.wait_log("REQUEUE_ROW_GONE")
+    execute("UPDATE item SET note = 'y' WHERE id = 2")
+    changes = eventually(lambda: (found := tables.records("item")) and kinds(found)[-1] == (2, "u") and found, 20, relay.log_tail)
+    assert (2, "r") in kinds(changes) and (1, "r") not in kinds(changes)
+    assert "secret" not in str([change.raw for change in changes])
+
+
 def test_what_changes_while_the_row_is_read_comes_behind_it(small):
     with Proxy(small.database.server.port) as proxy:
         config = small.configured(**DEAD)
