@@ -5,6 +5,7 @@ import json
 import pytest
 
 from support.common import eventually, stays_true
+from support.postgres import RELAY
 from support.proxy import Proxy, answer_to
 from support.relay import outboxd
 
@@ -149,6 +150,23 @@ def test_a_table_that_was_renamed_is_found(small):
     requeue(relay, number)
     read, = small.records("called", 1)
     assert read["op"] == "r" and read["after"]["note"] == "x" and read["source"]["table"] == "called"
+    assert letters(small, 0, relay) is True
+
+
+def test_a_table_that_cannot_be_read_holds_up_no_other(small):
+    small.create("other", ROW, topic=False)
+    small.kafka.create_topic(small.topic("other"), config={"max.message.bytes": "20000"})
+    small.execute("ALTER PUBLICATION outboxd_catalog ADD TABLE other")
+    relay = small.relay(**DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'a', {LARGE}); INSERT INTO other VALUES (2, 'b', {LARGE})")
+    ids = [number for number, _, _ in letters(small, 2, relay)]
+    small.execute("UPDATE item SET note = 'x'; UPDATE other SET note = 'x'")
+    small.execute(f"REVOKE SELECT ON item FROM {RELAY}")
+    requeue(relay, *ids)
+    assert kinds(small.records("other", 2)) == [(2, "u"), (2, "r")]
+    assert "GRANT SELECT ON public.item TO the role" in relay.wait_log("REQUEUE_PUT_OFF")[-1]
+    small.execute(f"GRANT SELECT ON item TO {RELAY}")
+    assert kinds(small.records("item", 2)) == [(1, "u"), (1, "r")]
     assert letters(small, 0, relay) is True
 
 
