@@ -126,17 +126,6 @@ static void add_row(const KeyedTable *table, const KeyedFound *found, size_t row
     text_add_char(sql, ')');
 }
 
-/* A filter is in a query of its own: only there its names are those of the table's columns. */
-static void add_source(const KeyedTable *table, const KeyedFound *found, Text *sql)
-{
-    const char *only = found->divided ? "" : "ONLY ";
-    if (table->filter != NULL) {
-        text_printf(sql, "(SELECT * FROM %s%s WHERE (%s))", only, found->name, table->filter);
-    } else {
-        text_printf(sql, "%s%s", only, found->name);
-    }
-}
-
 /* The lock that the statement takes keeps the name, so what it is then is what is read. */
 void keyed_add_read(const KeyedTable *table, const KeyedFound *found, Text *sql)
 {
@@ -147,9 +136,14 @@ void keyed_add_read(const KeyedTable *table, const KeyedFound *found, Text *sql)
         text_printf(sql, ", %s%s", column->sql != NULL ? "t." : "NULL",
                     column->sql != NULL ? column->sql : "");
     }
-    text_add(sql, " FROM ");
-    add_source(table, found, sql);
-    text_add(sql, " t JOIN (VALUES ");
+    const char *only = found->divided ? "" : "ONLY ";
+    if (table->filter != NULL) { /* its names of columns stand alone */
+        text_printf(sql, " FROM (SELECT * FROM %s%s WHERE (%s)) t", only, found->name,
+                    table->filter);
+    } else {
+        text_printf(sql, " FROM %s%s t", only, found->name);
+    }
+    text_add(sql, " JOIN (VALUES ");
     for (size_t i = 0; i < table->rows.count; i++) {
         add_row(table, found, i, sql);
     }

@@ -11,10 +11,10 @@
 /* Columns are places in the table. */
 typedef struct KeyedTable {
     const ChangeTable *table;
+    const char *filter;      /* rows that it does not mean are not there; NULL: all rows */
     VEC(uint16_t) key;       /* finds a row; not empty */
     VEC(uint16_t) columns;   /* that are read; not empty */
     VEC(const Slice *) rows; /* each has the values of the key, at their places, which are there */
-    const char *filter;      /* a condition on the rows, as SQL, borrowed; NULL: none */
 } KeyedTable;
 
 typedef struct KeyedQuestion {

@@ -47,15 +47,15 @@ bool requeue_read_look(const PGresult *result, RequeueLetters *letters)
     }
     requeue_letters_clear(letters);
     for (int row = 0; row < PQntuples(result); row++) {
-        AUTO_TEXT name = x_format("%s.%s", pg_field(result, row, "table_schema"),
-                                  pg_field(result, row, "table_name"));
-        if (letters->name == NULL) {
-            letters->name = x_strdup(name);
-            letters->schema = x_strdup(pg_field(result, row, "table_schema"));
-            letters->relation = x_strdup(pg_field(result, row, "table_name"));
+        const char *schema = pg_field(result, row, "table_schema");
+        const char *relation = pg_field(result, row, "table_name");
+        if (row == 0) {
+            letters->schema = x_strdup(schema);
+            letters->relation = x_strdup(relation);
+            letters->name = x_format("%s.%s", schema, relation);
             letters->table = (uint32_t)strtoul(pg_field(result, row, "table_oid"), NULL, 10);
         }
-        if (strcmp(letters->name, name) == 0) {
+        if (strcmp(letters->schema, schema) == 0 && strcmp(letters->relation, relation) == 0) {
             *vec_add(&letters->items) = (RequeueLetter){
                 .id = strtoll(pg_needed_field(result, row, "requeued_id"), NULL, 10),
                 .key = x_strdup(pg_field(result, row, "row_key"))};

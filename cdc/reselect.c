@@ -34,6 +34,7 @@ typedef struct Lacking {
 /* A table as some of the changes have it. */
 typedef struct Kind {
     ChangeTable *table;
+    const MappingConfig *mapping;
     VEC(uint16_t) key; /* its replica identity */
 } Kind;
 
@@ -44,6 +45,7 @@ typedef struct Asked {
 
 struct Reselect {
     const WalContext *wal;
+    const WalStart *start;
     void (*completed)(void *arg);
     void *arg;
     KeyedRows *rows;
@@ -110,7 +112,7 @@ static size_t reselect_kind(Reselect *reselect, const CapturedTable *table)
         }
     }
     Kind *kind = vec_add(&reselect->kinds);
-    *kind = (Kind){.table = change_table_hold(table->table)};
+    *kind = (Kind){.table = change_table_hold(table->table), .mapping = table->mapping};
     for (size_t i = 0; i < table->table->count; i++) {
         if (is_key(table->relation, i)) {
             *vec_add(&kind->key) = (uint16_t)i;
@@ -182,7 +184,9 @@ static size_t reselect_ask_of(Reselect *reselect, const Kind *kind)
         }
     }
     KeyedTable *added = vec_add(&question->tables);
-    *added = (KeyedTable){.table = kind->table};
+    *added = (KeyedTable){.table = kind->table,
+                          .filter = start_filter(reselect->start, reselect->wal->pipeline,
+                                                 kind->mapping, kind->table->oid)};
     for (size_t i = 0; i < kind->key.count; i++) {
         *vec_add(&added->key) = kind->key.items[i];
     }
@@ -383,10 +387,11 @@ void reselect_tell(Reselect *reselect, void (*completed)(void *arg), void *arg)
     reselect->arg = arg;
 }
 
-Reselect *reselect_new(const WalContext *wal)
+Reselect *reselect_new(const WalContext *wal, const WalStart *start)
 {
     Reselect *reselect = x_calloc(1, sizeof(*reselect));
     reselect->wal = wal;
+    reselect->start = start;
     reselect->question = x_calloc(1, sizeof(*reselect->question));
     reselect->row_bytes = ROW_BYTES;
     reselect->rows = keyed_rows_new(&(KeyedRowsParts){.wal = wal,

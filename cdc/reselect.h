@@ -12,6 +12,7 @@
 
 #include "cdc/captured.h"
 #include "cdc/wal_context.h"
+#include "cdc/wal_start.h"
 #include "change/change_event.h"
 
 #define RESELECT_HEADER "outboxd_reselected"
@@ -25,7 +26,7 @@ typedef struct ReselectChange {
     Event *events[CHANGE_RECORDS_MAX]; /* of each record, not filled; NULL: nobody needs it */
 } ReselectChange;
 
-Reselect *reselect_new(const WalContext *wal);
+Reselect *reselect_new(const WalContext *wal, const WalStart *start);
 void reselect_free(Reselect **reselect);
 /** completed(arg): the batch of reselect_complete() is. */
 void reselect_tell(Reselect *reselect, void (*completed)(void *arg), void *arg);

@@ -26,7 +26,7 @@ WalBooks *wal_books_new(const WalContext *wal)
         books->assembler->reads = &CHANGE_READER;
         books->assembler->changes = books->changes;
         if (wal->pipeline->tables.toast == TOAST_RESELECT) {
-            books->reselect = reselect_new(wal);
+            books->reselect = reselect_new(wal, books->start);
             change_reader_reselect(books->changes, books->reselect);
         }
     } else {

@@ -51,7 +51,7 @@ static void parts_make_work(WalContext *wal, const WalBooks *b, WalWork *w)
                                           .rotation = w->rotation});
     w->session = wal_session_new(wal, b->start, b->log, w->waiting, b->relations);
     w->beat = beat_new(wal, w->stream);
-    w->requeue = requeue_new(wal, b->changes, b->assembler, w->handover, w->stream);
+    w->requeue = requeue_new(wal, b, w->handover, w->stream);
     w->ping = ping_new(wal, b->log, b->assembler);
     w->walsender = walsender_new(&(WalsenderParts){.wal = wal,
                                                    .start = b->start,

@@ -47,8 +47,7 @@ typedef struct RequeueIds {
 
 struct Requeue {
     const WalContext *wal;
-    ChangeReader *changes;
-    const Assembler *assembler;
+    const WalBooks *books;
     Handover *handover;
     Stream *stream;
     struct event *timer;
@@ -143,7 +142,7 @@ static void on_row(void *arg, size_t table, size_t row, const Slice *values)
     int64_t now_us = clock_wall_us();
     const ChangePlace place = {.committed_at_us = now_us,
                                .now_ns = now_us * 1000,
-                               .last_commit = requeue->assembler->last_commit,
+                               .last_commit = requeue->books->assembler->last_commit,
                                .snapshot = SNAPSHOT_INCREMENTAL};
     const ChangeRow change = {.op = 'r', .new_row = values, .place = &place, .asked = true};
     Arena *arena = &requeue->batch->arena;
@@ -156,9 +155,9 @@ static void on_row(void *arg, size_t table, size_t row, const Slice *values)
     Event *event = batch_add(requeue->batch, requeue->wal->table->schema);
     event->seq = EVENT_NO_SEQ;
     event->occurred_at_us = now_us;
-    event->commit_lsn = requeue->assembler->complete_lsn;
-    if (change_event_row(change_reader_events(requeue->changes), captured->table, &change, arena,
-                         &records, &why) == OK) {
+    event->commit_lsn = requeue->books->assembler->complete_lsn;
+    if (change_event_row(change_reader_events(requeue->books->changes), captured->table, &change,
+                         arena, &records, &why) == OK) {
         records.items[0].topic = captured->topic;
         change_made_fill(requeue->wal->pipeline, event, &records.items[0], &shown);
     } else {
@@ -199,7 +198,7 @@ static void on_lost(void *arg, const Error *err)
 /* Behind what was read of the stream, as something that commits there. */
 static void requeue_deliver(Requeue *requeue)
 {
-    const Assembler *assembler = requeue->assembler;
+    const Assembler *assembler = requeue->books->assembler;
     requeue->batch->position = assembler->complete_lsn;
     requeue->batch->last_commit = assembler->last_commit;
     stream_release(requeue->stream); /* which is read from the loop */
@@ -233,7 +232,7 @@ static void on_done(void *arg)
 
 void requeue_held(Requeue *requeue)
 {
-    const ReadTransaction *read = change_reader_transaction(requeue->changes);
+    const ReadTransaction *read = change_reader_transaction(requeue->books->changes);
     requeue->stage = REQUEUE_READING;
     requeue->round->unread = false;
     for (size_t i = 0; i < read->read && i < READ_RECENT; i++) {
@@ -252,12 +251,12 @@ static void on_description(void *arg, const PGresult *result)
     }
 }
 
-/* A row that its mapping filters out is gone for consumers: the stream told them so. */
-static void requeue_ask_rows(Requeue *requeue, const CapturedTable *captured)
+static void requeue_ask_rows(Requeue *requeue, const ChangeTable *table)
 {
     KeyedTable *asked = vec_add(&requeue->round->question.tables);
-    requeue_ask(&requeue->round->letters, captured->table, asked);
-    asked->filter = mapped_filter_of(captured->mapping);
+    requeue_ask(&requeue->round->letters, table, asked);
+    asked->filter = start_filter(requeue->books->start, requeue->wal->pipeline,
+                                 captured_mapping(requeue->captured), table->oid);
     for (size_t i = 0; i < requeue->round->letters.items.count; i++) {
         const RequeueLetter *letter = &requeue->round->letters.items.items[i];
         if (letter->values == NULL && !letter->other) {
@@ -284,7 +283,7 @@ static void on_described(void *arg, const Error *err)
     const MappingConfig *mapping = captured_mapping(requeue->captured);
     const ChangeRelation now = {oid, columns->columns.items, columns->columns.count};
     AUTO_ERROR why = {0};
-    captured_follow(requeue->captured, change_reader_captured(requeue->changes), &now);
+    captured_follow(requeue->captured, change_reader_captured(requeue->books->changes), &now);
     if (!columns->told) {
         requeue_give_up_all(requeue);
     } else if (mapping == NULL) {
@@ -292,7 +291,7 @@ static void on_described(void *arg, const Error *err)
     } else if (captured_set(requeue->captured, mapping, &now, &why) != OK) {
         requeue_refuse_all(requeue, error_message(&why));
     } else {
-        requeue_ask_rows(requeue, captured_find(requeue->captured, oid));
+        requeue_ask_rows(requeue, captured_find(requeue->captured, oid)->table);
     }
 }
 
@@ -423,16 +422,15 @@ void requeue_close(Requeue *requeue)
     requeue->stage = out ? REQUEUE_OUT : REQUEUE_IDLE;
 }
 
-Requeue *requeue_new(const WalContext *wal, ChangeReader *changes, const Assembler *assembler,
-                     Handover *handover, Stream *stream)
+Requeue *requeue_new(const WalContext *wal, const WalBooks *books, Handover *handover,
+                     Stream *stream)
 {
-    if (changes == NULL) {
+    if (books->changes == NULL) {
         return NULL;
     }
     Requeue *requeue = x_calloc(1, sizeof(*requeue));
     requeue->wal = wal;
-    requeue->changes = changes;
-    requeue->assembler = assembler;
+    requeue->books = books;
     requeue->handover = handover;
     requeue->stream = stream;
     requeue->next = (ClaimJob){.run = requeue_run_next, .arg = requeue};

@@ -9,15 +9,15 @@
  * again. A record that cannot be published either is a new letter, which nobody asked for. */
 #pragma once
 
-#include "cdc/change_reader.h"
+#include "cdc/wal_books.h"
 #include "cdc/wal_handover.h"
 #include "cdc/wal_stream.h"
 
 typedef struct Requeue Requeue;
 
 /** NULL unless capture = "tables". */
-Requeue *requeue_new(const WalContext *wal, ChangeReader *changes, const Assembler *assembler,
-                     Handover *handover, Stream *stream);
+Requeue *requeue_new(const WalContext *wal, const WalBooks *books, Handover *handover,
+                     Stream *stream);
 void requeue_free(Requeue **requeue);
 
 /** The stream stands where it was asked to. */

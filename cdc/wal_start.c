@@ -50,3 +50,10 @@ void start_free(WalStart **start)
     free(*start);
     *start = NULL;
 }
+
+const char *start_filter(const WalStart *start, const PipelineConfig *pipeline,
+                         const MappingConfig *mapping, uint32_t oid)
+{
+    const MappedTable *mapped = mapped_find(start->mapped, oid);
+    return mapped != NULL ? mapped_row_filter(pipeline, mapped) : mapped_filter_of(mapping);
+}

@@ -22,5 +22,9 @@ typedef struct WalStart {
 
 WalStart *start_new(const PipelineConfig *pipeline);
 void start_free(WalStart **start);
+/** The filter of a table that this mapping means; NULL: it means all rows. Valid until the facts
+ * are asked for again. */
+const char *start_filter(const WalStart *start, const PipelineConfig *pipeline,
+                         const MappingConfig *mapping, uint32_t oid);
 /** Nothing is known: it is asked for again. */
 void start_forget(WalStart *start);

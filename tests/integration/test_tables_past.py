@@ -136,10 +136,10 @@ def test_a_column_that_no_table_has_stops_the_start_and_one_that_some_have_does_
     tables.create("item", "id int PRIMARY KEY, name text")
     tables.create("person", "id int PRIMARY KEY, mail text")
     tables.publish()
-    relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "mial"))
+    relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "mailbox"))
     assert relay.start(wait_ready=False).wait_exit(30) == 2
     check = outboxd("check", "-c", relay.config_path)
-    assert check.returncode == 2 and "mask_columns names column 'mial'" in check.stdout
+    assert check.returncode == 2 and "mask_columns names column 'mailbox'" in check.stdout
     tables.relay(snapshot="never", mappings=mapping("mask_columns", "mail")).start()
     tables.database.execute("INSERT INTO person VALUES (1, 'secret'); INSERT INTO item VALUES (1, 'name')")
     assert shown(tables.records("person", 1)[0]) == "***" and shown(tables.records("item", 1)[0]) == "name"
