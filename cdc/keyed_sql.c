@@ -23,11 +23,24 @@ void keyed_found_clear(KeyedFound *found)
     for (size_t i = 0; i < found->count; i++) {
         free(found->columns[i].sql);
         free(found->columns[i].type);
+        free(found->columns[i].same);
     }
     free(found->columns);
     free(found->name);
     *found = (KeyedFound){0};
 }
+
+/* The equality of indexes on a type, wherever its schema is; of a type that has none of its own,
+ * such as an enum or an array, it is that of pg_catalog. */
+#define EQUALITY                                                                                   \
+    "coalesce((SELECT 'OPERATOR(' || pg_catalog.quote_ident(s.nspname) || '.' || o.oprname || ')'" \
+    " FROM pg_catalog.pg_opclass f JOIN pg_catalog.pg_am m ON m.oid = f.opcmethod"                 \
+    "  AND m.amname = 'btree' JOIN pg_catalog.pg_amop p ON p.amopfamily = f.opcfamily"             \
+    "  AND p.amoplefttype = f.opcintype AND p.amoprighttype = f.opcintype"                         \
+    "  AND p.amopstrategy = 3 JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr"                  \
+    " JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace"                                    \
+    " WHERE f.opcdefault AND f.opcintype = " BASE "), 'OPERATOR(pg_catalog.=)')"
+#define BASE "coalesce(nullif(t.typbasetype, 0), t.oid)"
 
 /* A text becomes a value of the column's type, or of that under a domain, whose checks a value of
  * before need not pass. Without a modifier: char(n) would cut it. */
@@ -38,8 +51,8 @@ void keyed_add_description(const KeyedQuestion *question, Text *sql)
                   " pg_catalog.quote_ident(n.nspname) || '.' ||"
                   " pg_catalog.quote_ident(c.relname) AS table_sql,"
                   " a.attname AS column_name, pg_catalog.quote_ident(a.attname) AS column_sql,"
-                  " a.atttypid, pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), t.oid),"
-                  " -1) AS column_type FROM pg_catalog.pg_class c"
+                  " a.atttypid, pg_catalog.format_type(" BASE ", -1) AS column_type,"
+                  " " EQUALITY " AS column_same FROM pg_catalog.pg_class c"
                   " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
                   " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0"
                   "  AND NOT a.attisdropped JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
@@ -61,6 +74,7 @@ static void read_column(const PGresult *result, int row, const ChangeTable *tabl
             strcmp(table->columns[i].name, name) == 0) {
             column->sql = x_strdup(pg_needed_field(result, row, "column_sql"));
             column->type = x_strdup(pg_needed_field(result, row, "column_type"));
+            column->same = x_strdup(pg_needed_field(result, row, "column_same"));
         }
     }
 }
@@ -139,8 +153,8 @@ void keyed_add_read(const KeyedTable *table, const KeyedFound *found, Text *sql)
     }
     text_add(sql, ") ON ");
     for (size_t i = 0; i < table->key.count; i++) {
-        text_printf(sql, "%st.%s = k.k%zu", i > 0 ? " AND " : "",
-                    found->columns[table->key.items[i]].sql, i);
+        const KeyedColumn *column = &found->columns[table->key.items[i]];
+        text_printf(sql, "%st.%s %s k.k%zu", i > 0 ? " AND " : "", column->sql, column->same, i);
     }
     text_printf(sql, " WHERE pg_catalog.to_regclass(%s) = %u::pg_catalog.oid) TO STDOUT", name,
                 table->table->oid);

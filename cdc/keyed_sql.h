@@ -27,6 +27,7 @@ void keyed_question_clear(KeyedQuestion *question);
 typedef struct KeyedColumn {
     char *sql;  /* its name; NULL: it is not there any more, or of another type */
     char *type; /* what a text becomes, to be compared with it */
+    char *same; /* the operator that compares them */
 } KeyedColumn;
 
 /* What a table of the question is now. */

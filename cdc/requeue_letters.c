@@ -22,21 +22,22 @@ void requeue_letters_clear(RequeueLetters *letters)
     *letters = (RequeueLetters){0};
 }
 
-void requeue_add_look(const char *dead_letter, const char *pipeline, Text *sql)
+void requeue_add_look(const char *dead_letter, const char *pipeline, int64_t put_off, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline);
     text_printf(sql,
                 "SELECT a.id AS requeued_id, a.r->>'schema' AS table_schema,"
                 " a.r->>'table' AS table_name, (a.r->'key')::pg_catalog.text AS row_key,"
-                " c.oid AS table_oid FROM (SELECT d.id, d.event->'row' AS r FROM %s d"
-                "  WHERE d.pipeline = %s AND d.requeued_at IS NOT NULL ORDER BY d.id LIMIT %d) a"
+                " c.oid AS table_oid FROM (SELECT d.id, d.id <= %lld AS late,"
+                "  d.event->'row' AS r FROM %s d WHERE d.pipeline = %s AND d.requeued_at IS NOT"
+                "  NULL ORDER BY late, d.id LIMIT %d) a"
                 " LEFT JOIN LATERAL (SELECT k.oid FROM pg_catalog.pg_class k"
                 "  JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace"
                 "  WHERE k.relkind IN ('r', 'p') AND (k.oid = (a.r->>'oid')::pg_catalog.oid"
                 "   OR (n.nspname = a.r->>'schema' AND k.relname = a.r->>'table'))"
                 "  ORDER BY k.oid = (a.r->>'oid')::pg_catalog.oid DESC LIMIT 1) c ON true"
-                " ORDER BY a.id",
-                dead_letter, name, REQUEUE_ROUND);
+                " ORDER BY a.late, a.id",
+                (long long)put_off, dead_letter, name, REQUEUE_ROUND);
 }
 
 bool requeue_read_look(const PGresult *result, RequeueLetters *letters)

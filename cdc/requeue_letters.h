@@ -33,8 +33,9 @@ typedef struct RequeueLetters {
 
 void requeue_letters_clear(RequeueLetters *letters);
 
-/** Appends the question: which letters of the pipeline were asked for? */
-void requeue_add_look(const char *dead_letter, const char *pipeline, Text *sql);
+/** Appends the question: which letters of the pipeline were asked for? Those up to put_off, whose
+ * rows could not be read, come behind all others, which may be of other tables. */
+void requeue_add_look(const char *dead_letter, const char *pipeline, int64_t put_off, Text *sql);
 /** Reads the answer: the letters of one table. False: it is none. */
 bool requeue_read_look(const PGresult *result, RequeueLetters *letters);
 

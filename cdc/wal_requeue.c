@@ -32,7 +32,8 @@ typedef struct RequeueRound {
     RequeueLetters letters;
     SnapshotAnswer *columns; /* of the table */
     KeyedQuestion question;
-    bool unread; /* some rows could not be read */
+    int64_t put_off; /* the last letter of those whose rows could not be read; 0: none */
+    bool unread;     /* some rows could not be read */
 } RequeueRound;
 
 /* Letters, by what becomes of them. */
@@ -88,7 +89,8 @@ static void requeue_tell_gone(Requeue *requeue, const RequeueLetter *letter)
               LOG_FIELDS(log_number("dead_letter", letter->id),
                          log_text("table", requeue->round->letters.name),
                          log_text("key", letter->key)),
-              "the row of a dead letter that was requeued is gone: nothing is published for it");
+              "the row of a dead letter that was requeued is gone, or filtered out: nothing is "
+              "published for it");
     *vec_add(&requeue->ids->over) = letter->id;
 }
 
@@ -182,9 +184,12 @@ static void on_unread(void *arg, size_t table, const Error *err)
 static void on_lost(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
-    log_write(LOG_WARN, requeue->wal->pipeline->name, CODE_REQUEUE_PUT_OFF,
-              LOG_FIELDS(log_text("table", requeue->round->letters.name)),
-              "dead letters that were requeued wait for the next attempt: %s", error_message(err));
+    RequeueRound *round = requeue->round;
+    round->put_off = round->letters.items.items[round->letters.items.count - 1].id;
+    log_write(
+        LOG_WARN, requeue->wal->pipeline->name, CODE_REQUEUE_PUT_OFF,
+        LOG_FIELDS(log_text("table", round->letters.name), log_text("hint", error_own_hint(err))),
+        "dead letters that were requeued wait for the next attempt: %s", error_message(err));
     batch_free(&requeue->batch);
     requeue->ids->out.count = 0;
     requeue_end(requeue);
@@ -276,17 +281,14 @@ static void on_described(void *arg, const Error *err)
         return;
     }
     const MappingConfig *mapping = captured_mapping(requeue->captured);
+    const ChangeRelation now = {oid, columns->columns.items, columns->columns.count};
     AUTO_ERROR why = {0};
     captured_learn(requeue->captured, change_reader_captured(requeue->books->changes), oid);
     if (!columns->told) {
         requeue_give_up_all(requeue);
     } else if (mapping == NULL) {
         requeue_refuse_all(requeue, "no mapping means its table");
-    } else if (captured_set(requeue->captured, mapping,
-                            &(ChangeRelation){.oid = oid,
-                                              .columns = columns->columns.items,
-                                              .count = columns->columns.count},
-                            &why) != OK) {
+    } else if (captured_set(requeue->captured, mapping, &now, &why) != OK) {
         requeue_refuse_all(requeue, error_message(&why));
     } else {
         requeue_ask_rows(requeue, captured_find(requeue->captured, oid)->table);
@@ -371,7 +373,7 @@ static void requeue_run_next(void *arg)
                                          .done = on_ended});
     } else if (requeue->stage == REQUEUE_IDLE && wal->state == WAL_ACTIVE && !wal->draining) {
         requeue->stage = REQUEUE_ASKING;
-        requeue_add_look(table, wal->pipeline->name, &sql);
+        requeue_add_look(table, wal->pipeline->name, requeue->round->put_off, &sql);
         claim_ask(wal->claim, &(PgQuery){.step = "look for dead letters that were requeued",
                                          .sql = text_string(&sql),
                                          .arg = requeue,

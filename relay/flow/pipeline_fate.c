@@ -51,8 +51,8 @@ static const char NO_EVENT[] =
     "outboxd dead list shows the dead letter, which can only be discarded.";
 
 static const char NO_ROW[] =
-    "outboxd dead list shows the dead letter, with this place in the WAL. A change cannot be "
-    "requeued: fix the cause, then change the row again.";
+    "outboxd dead list shows the dead letter, with this place in the WAL. Fix the cause; then "
+    "run outboxd dead requeue, which publishes the row as it is now, or change the row again.";
 
 /* Whether the id can be typed as an argument. */
 static bool aside_is_shown(Slice id)

@@ -250,6 +250,25 @@ def test_rows_of_partitions_and_of_odd_keys(tables):
         assert all(reselected(change) == ["t"] for change in changes)
 
 
+def test_keys_of_types_that_pg_catalog_does_not_compare(tables):
+    """By the equality of their own schema, which their index has: a citext is found by its index, too."""
+    execute = tables.database.execute
+    execute("CREATE EXTENSION citext; CREATE EXTENSION ltree")
+    for name, kind in (("by_path", "ltree"), ("by_name", "citext")):
+        tables.create(name, f"k {kind} PRIMARY KEY, note text, t text", f"INSERT INTO {name} VALUES ('Top.a', 'a', {BIG})")
+    tables.publish()
+    with Proxy(tables.database.server.port) as proxy:
+        by_index = proxy.on(sql(r"t\.k OPERATOR\(public\.=\) k\.k0"), times=None).delay(0)
+        relay = through(tables, proxy).start()
+        relay.wait_log("STREAM_STARTED")
+        for name in tables.names:
+            execute(f"UPDATE {name} SET note = 'b'")
+            change, = tables.records(name, 1)
+            assert change["after"]["note"] == "b" and reselected(change) == ["t"], relay.log_tail()
+        assert by_index.struck == 2
+        relay.stop()
+
+
 def test_a_value_that_nothing_stands_for(tables):
     """A large numeric that may not be NULL has no placeholder."""
     number = "(SELECT string_agg((1 + random() * 8)::int::text, '')::numeric FROM generate_series(1, 9000) g)"

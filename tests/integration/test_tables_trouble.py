@@ -73,7 +73,7 @@ def found_by_its_place(tables, relay, letter):
     high, low = lsn.split("/")
     assert before < (int(high, 16) << 32) + int(low, 16) < behind
     line = relay.wait_log("code=EVENT_SET_ASIDE")[0]
-    assert f"at {lsn}," in line and "change the row again" in line
+    assert f"at {lsn}," in line and "dead requeue" in line
     assert f" {lsn} " in outboxd("dead", "list", "-c", relay.config_path, expect=0).stdout
     listed, = json.loads(outboxd("dead", "list", "--json", "-c", relay.config_path, expect=0).stdout)["dead_letters"]
     assert listed["lsn"] == lsn

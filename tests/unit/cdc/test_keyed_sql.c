@@ -48,9 +48,10 @@ static const KeyedTable *asked(void)
 static bool tell(const char *oid, const char *column, const char *type_oid, const char *type,
                  const char *divided)
 {
-    PGresult *result = stub_result(NULL, "keyed_oid", oid, "divided", divided, "table_sql",
-                                   "public.item", "column_name", column, "column_sql", column,
-                                   "atttypid", type_oid, "column_type", type, NULL);
+    PGresult *result =
+        stub_result(NULL, "keyed_oid", oid, "divided", divided, "table_sql", "public.item",
+                    "column_name", column, "column_sql", column, "atttypid", type_oid,
+                    "column_type", type, "column_same", "OPERATOR(public.=)", NULL);
     bool read = keyed_read_description(result, asked(), &found);
     PQclear(result);
     return read;
@@ -63,9 +64,10 @@ static void find(bool divided)
                          .divided = divided,
                          .columns = calloc(3, sizeof(KeyedColumn)),
                          .count = 3};
-    found.columns[0] = (KeyedColumn){strdup("id"), strdup("integer")};
-    found.columns[1] = (KeyedColumn){strdup("\"no te\""), strdup("text")};
-    found.columns[2] = (KeyedColumn){strdup("body"), strdup("text")};
+    found.columns[0] = (KeyedColumn){strdup("id"), strdup("integer"), strdup("OPERATOR(public.=)")};
+    found.columns[1] =
+        (KeyedColumn){strdup("\"no te\""), strdup("text"), strdup("OPERATOR(public.=)")};
+    found.columns[2] = (KeyedColumn){strdup("body"), strdup("text"), strdup("OPERATOR(public.=)")};
 }
 
 Test(keyed_sql, a_description_asks_for_all_tables_at_once)
@@ -125,11 +127,13 @@ Test(keyed_sql, all_rows_are_read_by_one_statement_that_keeps_their_places)
     *vec_add(&table->rows) = second;
     find(false);
     keyed_add_read(asked(), &found, &sql);
-    cr_expect_str_eq(sql.data,
-                     "COPY (SELECT k.n, t.body FROM ONLY public.item t JOIN (VALUES"
-                     " (0, '1'::integer, 'it''s'::text), (1, '-2'::integer, '\\x'::text))"
-                     " AS k (n, k0, k1) ON t.id = k.k0 AND t.\"no te\" = k.k1 WHERE"
-                     " pg_catalog.to_regclass('public.item') = 16400::pg_catalog.oid) TO STDOUT");
+    cr_expect_str_eq(
+        sql.data,
+        "COPY (SELECT k.n, t.body FROM ONLY public.item t JOIN (VALUES"
+        " (0, '1'::integer, 'it''s'::text), (1, '-2'::integer, '\\x'::text))"
+        " AS k (n, k0, k1) ON t.id OPERATOR(public.=) k.k0 AND t.\"no te\" OPERATOR(public.=)"
+        " k.k1 WHERE"
+        " pg_catalog.to_regclass('public.item') = 16400::pg_catalog.oid) TO STDOUT");
 }
 
 Test(keyed_sql, rows_that_the_filter_does_not_mean_are_not_there)

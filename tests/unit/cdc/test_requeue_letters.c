@@ -58,6 +58,14 @@ Test(requeue_letters, the_answer_to_the_look_tells_table_and_key)
     PQclear(result);
 }
 
+Test(requeue_letters, those_that_were_put_off_come_behind_all_others)
+{
+    requeue_add_look("outbox.dead_letter", "p", 17, &sql);
+    cr_expect_not_null(strstr(sql.data, "SELECT d.id, d.id <= 17 AS late,"), "%s", sql.data);
+    cr_expect_not_null(strstr(sql.data, "ORDER BY late, d.id LIMIT 20) a"), "%s", sql.data);
+    cr_expect_not_null(strstr(sql.data, " ORDER BY a.late, a.id"), "%s", sql.data);
+}
+
 Test(requeue_letters, a_table_that_is_gone_has_no_number)
 {
     PGresult *result =
