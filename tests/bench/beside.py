@@ -108,8 +108,13 @@ class Debezium(Program):
         self.root = self.process.pid
 
     def stop(self):
+        """What it had to do is done: Connect, which can hang in its end, is killed after a minute."""
         self.process.terminate()
-        self.process.wait(60)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def wait_stored(self):
         """Connect writes its offsets each second, and Debezium goes on behind them."""
