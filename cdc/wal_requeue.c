@@ -328,7 +328,8 @@ static void on_looked(void *arg, const Error *err)
     bool none =
         err != NULL && pg_conn_is_open(claim_conn(requeue->wal->claim)) && sqlstate_is(err, "42");
     if (none || !wal_goes_on(requeue->wal, err)) {
-        requeue->stage = none ? REQUEUE_NONE : REQUEUE_IDLE;
+        bool refused = none && sqlstate_is(err, "42501"); /* it may be granted while we run */
+        requeue->stage = none && !refused ? REQUEUE_NONE : REQUEUE_IDLE;
         return;
     }
     if (requeue->round->letters.items.count == 0) {

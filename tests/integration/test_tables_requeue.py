@@ -261,3 +261,22 @@ def test_rows_of_partitions_odd_keys_and_masks(tables):
 def tables_with_execute(tables):
     tables.execute = tables.database.execute
     return tables
+
+
+def test_a_right_that_is_missing_for_a_while_puts_requests_off(small, postgres):
+    relay = small.relay(**DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'a', {LARGE})")
+    letters(small, 1, relay)
+    raise_limit(small, relay)
+    small.execute("REVOKE SELECT ON outbox.dead_letter FROM outbox_relay")
+    small.execute("UPDATE outbox.dead_letter SET requeued_at = now()")
+    refused = "FROM outbox.dead_letter d"
+
+    def looks():
+        with open(postgres.log_path, encoding="utf-8", errors="replace") as log:
+            return sum(refused in line and "requeued_id" in line for line in log)
+    before = looks()
+    eventually(lambda: looks() > before, 30, "it was looked for, and refused")
+    small.execute("GRANT SELECT ON outbox.dead_letter TO outbox_relay")
+    assert kinds(small.records("item", 1)) == [(1, "r")]
+    assert letters(small, 0, relay) is True
