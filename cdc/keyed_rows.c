@@ -240,8 +240,8 @@ static void on_opened(void *arg, const Error *err)
 {
     KeyedRows *rows = arg;
     const WalContext *wal = rows->with.wal;
-    if (!rows_go_on(rows, err)) {
-        return;
+    if (rows->question == NULL || !rows_go_on(rows, err)) {
+        return; /* without a question: it was lost between two, and the next one opens it */
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_settings(wal->config, wal->pipeline, false, pg_conn_raw(rows->conn), &sql);

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from support.common import eventually
-from support.postgres import RELAY
+from support.postgres import RELAY, SUPERUSER
 from support.proxy import Proxy, answer_to, sql
 from support.relay import outboxd
 
@@ -285,3 +285,18 @@ def test_a_value_that_nothing_stands_for(tables):
     assert change["after"]["m"] == str(tables.database.scalar("SELECT m FROM item")) and change["transaction"]["total_order"] == 1
     letter, = eventually(lambda: tables.database.execute("SELECT error_code, reason FROM outbox.dead_letter"), 20, relay.log_tail)
     assert letter[0] == "CHANGE_UNREADABLE" and "'m'" in letter[1]
+
+
+def test_its_connection_that_is_lost_between_two_reads_is_opened_again(item):
+    """An administrator, a firewall or idle_session_timeout may end it while nothing is read."""
+    relay = item.relay(**RESELECT).start()
+    idle = "state = 'idle' AND datname = current_database() AND query LIKE 'COPY (SELECT k.n%'"
+    item.execute(f"INSERT INTO item VALUES (1, 'a', {BIG})")
+    for n in range(1, 4):
+        item.execute(f"UPDATE item SET note = '{n}'")
+        changes = item.records("item", n + 1)
+        assert changes[n]["after"] == {**changes[0]["after"], "note": str(n)} and reselected(changes[n]) == ["t"]
+        pid = eventually(lambda: item.database.scalar(f"SELECT min(pid) FROM pg_stat_activity WHERE {idle}", user=SUPERUSER), 20, relay.log_tail)
+        item.database.execute(f"SELECT pg_terminate_backend({pid})", user=SUPERUSER)
+        eventually(lambda: not item.database.scalar(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}", user=SUPERUSER), 20, "it has ended")
+    assert relay.running() and len(relay.log_lines("code=STARTING")) == 1
