@@ -22,22 +22,34 @@ void requeue_letters_clear(RequeueLetters *letters)
     *letters = (RequeueLetters){0};
 }
 
-void requeue_add_look(const char *dead_letter, const char *pipeline, int64_t put_off, Text *sql)
+static void add_ids(const int64_t *ids, size_t count, Text *sql)
 {
+    text_add(sql, "'{");
+    for (size_t i = 0; i < count; i++) {
+        text_printf(sql, "%s%lld", i > 0 ? "," : "", (long long)ids[i]);
+    }
+    text_add(sql, "}'::bigint[]");
+}
+
+void requeue_add_look(const char *dead_letter, const char *pipeline, const RequeueLater *later,
+                      Text *sql)
+{
+    AUTO_BUFFER kept = TEXT_EMPTY;
+    add_ids(later->kept, later->kept_count, &kept);
     AUTO_TEXT name = ident_literal(pipeline);
     text_printf(sql,
                 "SELECT a.id AS requeued_id, a.r->>'schema' AS table_schema,"
                 " a.r->>'table' AS table_name, (a.r->'key')::pg_catalog.text AS row_key,"
                 " c.oid AS table_oid FROM (SELECT d.id, d.id <= %lld AS late,"
                 "  d.event->'row' AS r FROM %s d WHERE d.pipeline = %s AND d.requeued_at IS NOT"
-                "  NULL ORDER BY late, d.id LIMIT %d) a"
+                "  NULL AND d.id <> ALL (%s) ORDER BY late, d.id LIMIT %d) a"
                 " LEFT JOIN LATERAL (SELECT k.oid FROM pg_catalog.pg_class k"
                 "  JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace"
                 "  WHERE k.relkind IN ('r', 'p') AND (k.oid = (a.r->>'oid')::pg_catalog.oid"
                 "   OR (n.nspname = a.r->>'schema' AND k.relname = a.r->>'table'))"
                 "  ORDER BY k.oid = (a.r->>'oid')::pg_catalog.oid DESC LIMIT 1) c ON true"
                 " ORDER BY a.late, a.id",
-                (long long)put_off, dead_letter, name, REQUEUE_ROUND);
+                (long long)later->put_off, dead_letter, name, kept.data, REQUEUE_ROUND);
 }
 
 bool requeue_read_look(const PGresult *result, RequeueLetters *letters)
@@ -145,13 +157,21 @@ void requeue_ask(RequeueLetters *letters, const ChangeTable *table, KeyedTable *
     }
 }
 
-void requeue_add_end(const char *dead_letter, const int64_t *ids, size_t count, bool delete,
-                     Text *sql)
+static void add_asked_for(const int64_t *ids, size_t count, Text *sql)
 {
-    text_printf(sql, delete ? "DELETE FROM %s" : "UPDATE %s SET requeued_at = NULL", dead_letter);
-    text_add(sql, " WHERE requeued_at IS NOT NULL AND id = ANY ('{");
-    for (size_t i = 0; i < count; i++) {
-        text_printf(sql, "%s%lld", i > 0 ? "," : "", (long long)ids[i]);
-    }
-    text_add(sql, "}'::bigint[])");
+    text_add(sql, " WHERE requeued_at IS NOT NULL AND id = ANY (");
+    add_ids(ids, count, sql);
+    text_add_char(sql, ')');
+}
+
+void requeue_add_ends(const char *dead_letter, const RequeueEnds *ends, Text *sql)
+{
+    text_printf(sql, "DELETE FROM %s", dead_letter);
+    add_asked_for(ends->over, ends->over_count, sql);
+    text_printf(sql, "; UPDATE %s SET requeued_at = NULL", dead_letter);
+    add_asked_for(ends->refused, ends->refused_count, sql);
+    text_printf(sql, "; SELECT id AS " REQUEUE_KEPT_ID " FROM %s", dead_letter);
+    add_asked_for(ends->over, ends->over_count, sql);
+    text_printf(sql, " UNION SELECT id FROM %s", dead_letter);
+    add_asked_for(ends->refused, ends->refused_count, sql);
 }

@@ -33,9 +33,16 @@ typedef struct RequeueLetters {
 
 void requeue_letters_clear(RequeueLetters *letters);
 
-/** Appends the question: which letters of the pipeline were asked for? Those up to put_off, whose
- * rows could not be read, come behind all others, which may be of other tables. */
-void requeue_add_look(const char *dead_letter, const char *pipeline, int64_t put_off, Text *sql);
+/* Letters that a look does not bring first, or not at all. */
+typedef struct RequeueLater {
+    int64_t put_off;     /* up to this one, rows could not be read: they come behind all others */
+    const int64_t *kept; /* these are done with, and cannot be deleted */
+    size_t kept_count;
+} RequeueLater;
+
+/** Appends the question: which letters of the pipeline were asked for? */
+void requeue_add_look(const char *dead_letter, const char *pipeline, const RequeueLater *later,
+                      Text *sql);
 /** Reads the answer: the letters of one table. False: it is none. */
 bool requeue_read_look(const PGresult *result, RequeueLetters *letters);
 
@@ -43,6 +50,15 @@ bool requeue_read_look(const PGresult *result, RequeueLetters *letters);
  * that have a key of the same columns as the first. */
 void requeue_ask(RequeueLetters *letters, const ChangeTable *table, KeyedTable *ret_asked);
 
-/** Appends the statement that deletes letters, or lets go of them. */
-void requeue_add_end(const char *dead_letter, const int64_t *ids, size_t count, bool delete,
-                     Text *sql);
+/* Letters that are done with. */
+typedef struct RequeueEnds {
+    const int64_t *over; /* these are deleted */
+    size_t over_count;
+    const int64_t *refused; /* these are let go of */
+    size_t refused_count;
+} RequeueEnds;
+
+/** Appends the statements that end them; a last one tells which are still asked for: a row for
+ * each, with its number in column REQUEUE_KEPT_ID. */
+void requeue_add_ends(const char *dead_letter, const RequeueEnds *ends, Text *sql);
+#define REQUEUE_KEPT_ID "kept_id"

@@ -11,6 +11,7 @@
 #include "cdc/keyed_rows.h"
 #include "cdc/requeue_letters.h"
 #include "cdc/snapshot_sql.h"
+#include "pg/result.h"
 #include "pg/sqlstate.h"
 
 /* The stream is held while rows are read: a lock of somebody is not waited for. */
@@ -38,10 +39,12 @@ typedef struct RequeueRound {
 
 /* Letters, by what becomes of them. */
 typedef struct RequeueIds {
-    LetterIds out;     /* of the events of the batch */
-    LetterIds over;    /* published, or about rows that are gone */
-    LetterIds refused; /* not asked for any more */
-    size_t over_sent;  /* so many of them are being written down */
+    LetterIds out;      /* of the events of the batch */
+    LetterIds over;     /* published, or about rows that are gone */
+    LetterIds refused;  /* not asked for any more */
+    LetterIds kept;     /* over, or refused, and the table keeps them as they are */
+    size_t kept_before; /* so many of these when the statement was sent that writes down ... */
+    size_t over_sent;   /* ... so many of the others */
     size_t refused_sent;
 } RequeueIds;
 
@@ -341,15 +344,59 @@ static void on_looked(void *arg, const Error *err)
     }
 }
 
+static void on_kept(void *arg, const PGresult *result)
+{
+    const Requeue *requeue = arg;
+    int kept_id = PQfnumber(result, REQUEUE_KEPT_ID);
+    for (int row = 0; kept_id >= 0 && row < PQntuples(result); row++) {
+        *vec_add(&requeue->ids->kept) = strtoll(pg_needed(result, row, kept_id), NULL, 10);
+    }
+}
+
+static void requeue_keep(LetterIds *kept, const LetterIds *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        *vec_add(kept) = ids->items[i];
+    }
+}
+
+/* They are not asked about again as long as this process lives. */
+static void requeue_tell_kept(const Requeue *requeue, const Error *err)
+{
+    const RequeueIds *ids = requeue->ids;
+    AUTO_BUFFER numbers = TEXT_EMPTY;
+    for (size_t i = ids->kept_before; i < ids->kept.count; i++) {
+        text_printf(&numbers, "%s%lld", i > ids->kept_before ? "," : "",
+                    (long long)ids->kept.items[i]);
+    }
+    if (numbers.length > 0) {
+        log_write(LOG_WARN, requeue->wal->pipeline->name, CODE_REQUEUE_KEPT,
+                  LOG_FIELDS(log_text("dead_letters", numbers.data)),
+                  "dead letters that were requeued are done with, but cannot be deleted or changed "
+                  "by DELETE or UPDATE of %s: %s",
+                  claim_dead_letter(requeue->wal->claim),
+                  err != NULL ? error_message(err)
+                              : "a trigger or rule of the table discards the statement");
+    }
+}
+
 static void on_ended(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
-    if (wal_goes_on(requeue->wal, err)) {
-        RequeueIds *ids = requeue->ids;
-        vec_remove(&ids->over, 0, ids->over_sent);
-        vec_remove(&ids->refused, 0, ids->refused_sent);
-        requeue_next(requeue); /* there may be more */
+    RequeueIds *ids = requeue->ids;
+    bool refused = err != NULL && pg_conn_is_open(claim_conn(requeue->wal->claim));
+    if (!refused && !wal_goes_on(requeue->wal, err)) {
+        return;
     }
+    if (refused) { /* by the table: the pipeline has no part in it */
+        ids->kept.count = ids->kept_before;
+        requeue_keep(&ids->kept, &ids->over, ids->over_sent);
+        requeue_keep(&ids->kept, &ids->refused, ids->refused_sent);
+    }
+    requeue_tell_kept(requeue, err);
+    vec_remove(&ids->over, 0, ids->over_sent);
+    vec_remove(&ids->refused, 0, ids->refused_sent);
+    requeue_next(requeue); /* there may be more */
 }
 
 static void requeue_run_next(void *arg)
@@ -362,19 +409,28 @@ static void requeue_run_next(void *arg)
         return;
     }
     if (requeue->ids->over.count + requeue->ids->refused.count > 0) {
-        requeue_add_end(table, requeue->ids->over.items, requeue->ids->over.count, true, &sql);
-        text_add(&sql, "; ");
-        requeue_add_end(table, requeue->ids->refused.items, requeue->ids->refused.count, false,
-                        &sql);
-        requeue->ids->over_sent = requeue->ids->over.count;
-        requeue->ids->refused_sent = requeue->ids->refused.count;
+        RequeueIds *ids = requeue->ids;
+        requeue_add_ends(table,
+                         &(RequeueEnds){.over = ids->over.items,
+                                        .over_count = ids->over.count,
+                                        .refused = ids->refused.items,
+                                        .refused_count = ids->refused.count},
+                         &sql);
+        ids->kept_before = ids->kept.count;
+        ids->over_sent = ids->over.count;
+        ids->refused_sent = ids->refused.count;
         claim_ask(wal->claim, &(PgQuery){.step = "end dead letters that were requeued",
                                          .sql = text_string(&sql),
                                          .arg = requeue,
+                                         .result = on_kept,
                                          .done = on_ended});
     } else if (requeue->stage == REQUEUE_IDLE && wal->state == WAL_ACTIVE && !wal->draining) {
         requeue->stage = REQUEUE_ASKING;
-        requeue_add_look(table, wal->pipeline->name, requeue->round->put_off, &sql);
+        requeue_add_look(table, wal->pipeline->name,
+                         &(RequeueLater){.put_off = requeue->round->put_off,
+                                         .kept = requeue->ids->kept.items,
+                                         .kept_count = requeue->ids->kept.count},
+                         &sql);
         claim_ask(wal->claim, &(PgQuery){.step = "look for dead letters that were requeued",
                                          .sql = text_string(&sql),
                                          .arg = requeue,
@@ -474,6 +530,7 @@ void requeue_free(Requeue **requeue)
     vec_free(&old->ids->out);
     vec_free(&old->ids->over);
     vec_free(&old->ids->refused);
+    vec_free(&old->ids->kept);
     free(old->ids);
     free(old);
 }

@@ -47,13 +47,17 @@ static Status change_find_mapping(const DeadStore *store, const PipelineConfig *
 static Status change_mark(const DeadStore *store, const PGresult *row, Error *err)
 {
     const char *const values[] = {pg_value(row, 0, DEAD_ID)};
-    AUTO_TEXT sql = x_format("UPDATE %s SET requeued_at = clock_timestamp() WHERE id = $1::bigint",
+    AUTO_TEXT sql = x_format("UPDATE %s SET requeued_at = clock_timestamp() WHERE id = $1::bigint"
+                             " RETURNING 1",
                              store->table);
     AUTO(PGresult, pg_session_free_result) updated = NULL;
-    return pg_session_query(
-        store->session,
-        &(PgAsk){.step = "requeue a change", .sql = sql, .count = 1, .values = values}, &updated,
-        err);
+    if (pg_session_query(
+            store->session,
+            &(PgAsk){.step = "requeue a change", .sql = sql, .count = 1, .values = values},
+            &updated, err) != OK) {
+        return FAILED;
+    }
+    return PQntuples(updated) == 1 ? OK : dead_store_ignored("UPDATE", store->table, err);
 }
 
 Status dead_change_ask(const DeadStore *store, const PipelineConfig *pipeline, const PGresult *row,

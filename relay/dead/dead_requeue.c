@@ -354,18 +354,10 @@ static Status requeue_remove_old(const DeadStore *store, const PGresult *row,
 }
 
 /* The statement passed, and did nothing: the event would be gone, or come again and again. */
-static Status requeue_ignored(const char *what, const char *table, Error *err)
-{
-    error_set(err, CODE_DEAD_LETTER_IGNORED,
-              "%s %s changed nothing: a trigger or rule of the table discards it", what, table);
-    return error_hint(err, "Change or drop the trigger or rule (a trigger that returns NULL "
-                           "discards the statement). The dead letter is still there.");
-}
-
 static Status requeue_inserted(const PGresult *result, const DeadInsert *insert, Error *err)
 {
     bool any = strcmp(PQcmdTuples((PGresult *)result), "0") != 0;
-    return any ? OK : requeue_ignored("INSERT INTO", insert->table, err);
+    return any ? OK : dead_store_ignored("INSERT INTO", insert->table, err);
 }
 
 static Status requeue_insert(const DeadStore *store, const PGresult *row, const DeadInsert *insert,
@@ -448,7 +440,7 @@ static Status requeue_event(const DeadStore *store, const PGresult *row, bool *r
     if (dead_store_discard(store, pg_value(row, 0, DEAD_ID), &deleted, err) != OK) {
         return FAILED;
     }
-    return PQntuples(deleted) == 1 ? OK : requeue_ignored("DELETE FROM", store->table, err);
+    return PQntuples(deleted) == 1 ? OK : dead_store_ignored("DELETE FROM", store->table, err);
 }
 
 static Status requeue_locked(const DeadStore *store, const PGresult *row, DeadOutcome *ret_outcome,

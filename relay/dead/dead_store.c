@@ -178,3 +178,11 @@ Status dead_store_discard(const DeadStore *store, const char *id, PGresult **ret
     }
     return OK;
 }
+
+Status dead_store_ignored(const char *what, const char *table, Error *err)
+{
+    error_set(err, CODE_DEAD_LETTER_IGNORED,
+              "%s %s changed nothing: a trigger or rule of the table discards it", what, table);
+    return error_hint(err, "Change or drop the trigger or rule (a trigger that returns NULL "
+                           "discards the statement). The dead letter is still there.");
+}

@@ -71,6 +71,10 @@ Status dead_store_find(const DeadStore *store, const char *id, bool lock, PGresu
 /** Deletes one; the columns are those of dead_store_list, no row when it is not there. */
 Status dead_store_discard(const DeadStore *store, const char *id, PGresult **ret_row, Error *err);
 
+/** For a statement (`what`: its first words) that changed nothing of a row that is there: FAILED,
+ * POISON / DEAD_LETTER_IGNORED. */
+Status dead_store_ignored(const char *what, const char *table, Error *err);
+
 typedef enum DeadOutcome {
     DEAD_REQUEUED,
     DEAD_ASKED,    /* a change: the relay reads its row again, and deletes the dead letter */

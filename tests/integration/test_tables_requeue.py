@@ -280,3 +280,45 @@ def test_a_right_that_is_missing_for_a_while_puts_requests_off(small, postgres):
     small.execute("GRANT SELECT ON outbox.dead_letter TO outbox_relay")
     assert kinds(small.records("item", 1)) == [(1, "r")]
     assert letters(small, 0, relay) is True
+
+
+STAYS = {"swallowed": ("CREATE FUNCTION outbox.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+                       "CREATE TRIGGER keep BEFORE DELETE ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION outbox.keep()",
+                       "DROP TRIGGER keep ON outbox.dead_letter"),
+         "refused": ("CREATE FUNCTION outbox.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'letters are kept'; END $$; "
+                     "CREATE TRIGGER keep BEFORE DELETE ON outbox.dead_letter FOR EACH ROW EXECUTE FUNCTION outbox.keep()",
+                     "DROP TRIGGER keep ON outbox.dead_letter"),
+         "right": ("REVOKE DELETE ON outbox.dead_letter FROM outbox_relay", "GRANT DELETE ON outbox.dead_letter TO outbox_relay")}
+
+
+@pytest.mark.parametrize("how", STAYS)
+def test_a_letter_that_cannot_be_deleted_is_published_once_and_stops_nothing(small, how):
+    """Whoever keeps letters for ever: neither does its row come again at each look, nor does the pipeline begin again and again."""
+    relay = small.relay(**DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'a', {LARGE}), (2, 'b', {LARGE})")
+    first, second = [number for number, _, _ in letters(small, 2, relay)]
+    raise_limit(small, relay)
+    broken, mended = STAYS[how]
+    small.execute(broken)
+    requeue(relay, first)
+    small.records("item", 1)
+    line = relay.wait_log("code=REQUEUE_KEPT")[0]
+    assert f"dead_letters={first}" in line and "DELETE" in line
+    requeue(relay, second)      # which another look finds
+    small.execute("INSERT INTO item VALUES (3, 'c', 'd')")
+    eventually(lambda: len(relay.log_lines("code=REQUEUE_KEPT")) == 2, 20, relay.log_tail)
+    assert sorted(kinds(small.records("item", 3))) == [(1, "r"), (2, "r"), (3, "c")] and not relay.log_lines("code=PIPELINE_RECOVERED")
+    small.execute(mended)
+    relay.stop()
+    relay.start()
+    assert letters(small, 0, relay) is True
+    assert sorted(kinds(small.records("item", 5)))[:4] == [(1, "r"), (1, "r"), (2, "r"), (2, "r")], "once more at a start"
+
+
+def test_a_request_that_a_trigger_discards_is_refused(small):
+    relay = small.relay(**DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'a', {LARGE})")
+    (number, _, _), = letters(small, 1, relay)
+    small.execute(STAYS["swallowed"][0].replace("BEFORE DELETE", "BEFORE UPDATE"))
+    result = requeue(relay, number, expect=2)
+    assert "a trigger or rule of the table discards it" in result.stderr + result.stdout

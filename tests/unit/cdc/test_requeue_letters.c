@@ -60,7 +60,10 @@ Test(requeue_letters, the_answer_to_the_look_tells_table_and_key)
 
 Test(requeue_letters, those_that_were_put_off_come_behind_all_others)
 {
-    requeue_add_look("outbox.dead_letter", "p", 17, &sql);
+    const int64_t kept[] = {3, 5};
+    requeue_add_look("outbox.dead_letter", "p",
+                     &(RequeueLater){.put_off = 17, .kept = kept, .kept_count = 2}, &sql);
+    cr_expect_not_null(strstr(sql.data, " AND d.id <> ALL ('{3,5}'::bigint[])"), "%s", sql.data);
     cr_expect_not_null(strstr(sql.data, "SELECT d.id, d.id <= 17 AS late,"), "%s", sql.data);
     cr_expect_not_null(strstr(sql.data, "ORDER BY late, d.id LIMIT 20) a"), "%s", sql.data);
     cr_expect_not_null(strstr(sql.data, " ORDER BY a.late, a.id"), "%s", sql.data);
@@ -117,12 +120,14 @@ Test(requeue_letters, a_key_that_the_table_does_not_have_is_not_asked_about)
 
 Test(requeue_letters, letters_end_only_while_they_are_asked_for)
 {
+#define ASKED "WHERE requeued_at IS NOT NULL AND id = ANY ("
     const int64_t ids[] = {4, 11};
-    requeue_add_end("outbox.dead_letter", ids, 2, true, &sql);
-    cr_expect_str_eq(sql.data, "DELETE FROM outbox.dead_letter WHERE requeued_at IS NOT NULL AND"
-                               " id = ANY ('{4,11}'::bigint[])");
-    text_clear(&sql);
-    requeue_add_end("outbox.dead_letter", ids, 1, false, &sql);
-    cr_expect_str_eq(sql.data, "UPDATE outbox.dead_letter SET requeued_at = NULL WHERE"
-                               " requeued_at IS NOT NULL AND id = ANY ('{4}'::bigint[])");
+    requeue_add_ends(
+        "outbox.dead_letter",
+        &(RequeueEnds){.over = ids, .over_count = 1, .refused = ids + 1, .refused_count = 1}, &sql);
+    cr_expect_str_eq(sql.data,
+                     "DELETE FROM outbox.dead_letter " ASKED "'{4}'::bigint[]); UPDATE "
+                     "outbox.dead_letter SET requeued_at = NULL " ASKED "'{11}'::bigint[]); SELECT "
+                     "id AS kept_id FROM outbox.dead_letter " ASKED "'{4}'::bigint[]) UNION SELECT "
+                     "id FROM outbox.dead_letter " ASKED "'{11}'::bigint[])");
 }
