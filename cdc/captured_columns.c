@@ -9,6 +9,7 @@
 typedef struct Place {
     uint16_t number;
     const ChangeColumnFacts *column; /* NULL: it was dropped */
+    size_t needed;                   /* places before it that the relation must have */
 } Place;
 
 typedef struct Places {
@@ -17,6 +18,19 @@ typedef struct Places {
 
 /* How well they fit: a name that is the same tells most. */
 enum { FIT_NONE = -1, FIT_TYPE = 2, FIT_DROPPED_LESS = 1, FIT_DROPPED_MORE = 3, FIT_NAME = 4 };
+
+static bool place_may_miss(const Place *place)
+{
+    return place->column == NULL || place->column->generated;
+}
+
+static void places_add(Places *places, uint16_t number, const ChangeColumnFacts *column)
+{
+    const Place *before =
+        places->items.count > 0 ? &places->items.items[places->items.count - 1] : NULL;
+    size_t needed = before != NULL ? before->needed + !place_may_miss(before) : 0;
+    *vec_add(&places->items) = (Place){number, column, needed};
+}
 
 /* Two questions are asked, so one that was dropped between them is in both answers. */
 static void places_collect(const ChangeTableFacts *table, const DroppedColumns *dropped,
@@ -30,11 +44,11 @@ static void places_collect(const ChangeTableFacts *table, const DroppedColumns *
                (last || dropped->numbers.items[gone] <= column->number)) {
             uint16_t number = dropped->numbers.items[gone++];
             if (last || number != column->number) {
-                *vec_add(&places->items) = (Place){.number = number};
+                places_add(places, number, NULL);
             }
         }
         if (!last) {
-            *vec_add(&places->items) = (Place){column->number, column};
+            places_add(places, column->number, column);
         }
     }
 }
@@ -48,11 +62,6 @@ static int32_t place_fit(const Place *place, const ChangeColumn *column, int32_t
         return FIT_NAME;
     }
     return place->column->type == column->type ? FIT_TYPE : 0;
-}
-
-static bool place_may_miss(const Place *place)
-{
-    return place->column == NULL || place->column->generated;
 }
 
 /* Of the columns from the last to the first: best[i][a] is how well those from i on fit into the
@@ -111,4 +120,61 @@ bool captured_columns_find(CapturedRelation *relation, const ChangeTableFacts *t
     free(others);
     vec_free(&places.items);
     return fits;
+}
+
+/* What else a column may be. */
+
+/* As many are before it in the relation as must be before the place, and can be. */
+static bool place_may_be(const Places *places, size_t a, size_t at)
+{
+    const Place *place = &places->items.items[a];
+    return place->column != NULL && place->needed <= at && at <= a;
+}
+
+static bool relation_has_name(const CapturedRelation *relation, const char *name)
+{
+    for (size_t i = 0; i < relation->count; i++) {
+        if (slice_equal(relation->columns[i].name, slice_of(name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool column_has_name(const Places *places, const CapturedRelation *relation, size_t at)
+{
+    for (size_t a = at; a < places->items.count; a++) {
+        if (place_may_be(places, a, at) &&
+            slice_equal(slice_of(places->items.items[a].column->name),
+                        relation->columns[at].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void captured_columns_list(const CapturedRelation *relation, const ChangeTableFacts *table,
+                           const DroppedColumns *dropped, MaybeColumns *ret)
+{
+    Places places = {0};
+    places_collect(table, dropped, &places);
+    for (size_t i = 0; i < relation->count; i++) {
+        bool known = column_has_name(&places, relation, i);
+        for (size_t a = i; !known && a < places.items.count; a++) {
+            const ChangeColumnFacts *column = places.items.items[a].column;
+            if (place_may_be(&places, a, i) && !relation_has_name(relation, column->name)) {
+                *vec_add(&ret->items) = (MaybeColumn){
+                    .at = i, .number = column->number, .name = x_strdup(column->name)};
+            }
+        }
+    }
+    vec_free(&places.items);
+}
+
+void captured_columns_clear(MaybeColumns *maybe)
+{
+    for (size_t i = 0; i < maybe->items.count; i++) {
+        free(maybe->items.items[i].name);
+    }
+    vec_free(&maybe->items);
 }

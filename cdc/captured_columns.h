@@ -14,3 +14,20 @@ typedef struct DroppedColumns {
 /** Sets numbers and certain of the relation. False, and nothing is set: it does not fit. */
 bool captured_columns_find(CapturedRelation *relation, const ChangeTableFacts *table,
                            const DroppedColumns *dropped);
+
+/* A column of the relation (its place there) and what it may be now. */
+typedef struct MaybeColumn {
+    size_t at;
+    uint16_t number;
+    char *name; /* of now */
+} MaybeColumn;
+
+typedef struct MaybeColumns {
+    VEC(MaybeColumn) items;
+} MaybeColumns;
+
+/** Of each column of the relation whose name of then no column has now that it could be: all that
+ * it could be, by their order alone. What it is now is among them, unless another has its name. */
+void captured_columns_list(const CapturedRelation *relation, const ChangeTableFacts *table,
+                           const DroppedColumns *dropped, MaybeColumns *ret);
+void captured_columns_clear(MaybeColumns *maybe);

@@ -70,6 +70,23 @@ static void past_take_met(const CapturedRelation *relation, ChangeTableFacts *ta
     }
 }
 
+/* A column that has another name by now, in a table of which columns were dropped: whatever it may
+ * be hides it. */
+static void past_take_maybe(const CapturedRelation *relation, ChangeTableFacts *table,
+                            const MaybeColumns *maybe, const CapturedNames *met)
+{
+    for (size_t i = 0; i < maybe->items.count; i++) {
+        const MaybeColumn *may = &maybe->items.items[i];
+        ChangeColumnFacts *column = past_find(table, relation->columns[may->at].name);
+        change_column_alias(column, slice_of(may->name), false);
+        for (size_t j = 0; j < met->items.count; j++) {
+            if (met->items.items[j].number == may->number) {
+                change_column_alias(column, slice_of(met->items.items[j].name), false);
+            }
+        }
+    }
+}
+
 /* The key. */
 
 static size_t past_identity(const CapturedRelation *relation)
@@ -161,11 +178,15 @@ void captured_past_apply(CapturedRelation *relation, const CapturedPast *past,
     captured_names_meet(past->met, table);
     past_set(&table->schema, slice_of(relation->schema));
     past_set(&table->name, slice_of(relation->name));
+    MaybeColumns maybe = {0};
     if (past->gone || !captured_columns_find(relation, table, past->dropped)) {
         captured_relation_follow(relation, past->before);
     } else {
+        captured_columns_list(relation, table, past->dropped, &maybe);
         past_take_names(relation, table);
     }
     past_take_met(relation, table, past->met);
+    past_take_maybe(relation, table, &maybe, past->met);
+    captured_columns_clear(&maybe);
     past_take_key(relation, table);
 }
