@@ -429,6 +429,7 @@ static void snapshot_start(Filling *filling)
         snapshot_next(filling);
         return;
     }
+    snapshot_series_forget(snapshot->series); /* of the plan before, whose tables may be others */
     snapshot_tables_plan(&snapshot->tables, snapshot->books->start->mapped);
     snapshot->stage = STAGE_ASKED;
     snapshot_record_ask(snapshot->record);

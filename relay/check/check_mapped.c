@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 #include "change/change_catalog.h"
-#include "change/change_mapping.h"
+#include "change/change_table.h"
 #include "check/check.h"
 #include "pg/result.h"
 #include "rows/mapped.h"
@@ -57,6 +57,9 @@ static bool mapped_look(MappedCheck *m)
     AUTO(PGresult, pg_session_free_result)
     columns = read ? mapped_ask(m, "columns of mapped tables", CHANGE_CATALOG_TABLES) : NULL;
     read = columns != NULL && change_catalog_read_tables(&m->catalog, columns, &err) == OK;
+    AUTO(PGresult, pg_session_free_result)
+    types = read ? mapped_ask(m, "types of mapped tables", CHANGE_CATALOG_TYPES) : NULL;
+    read = types != NULL && change_catalog_read_types(&m->catalog, types, &err) == OK;
     m->identities = read ? mapped_ask(m, "replica identities", IDENTITIES) : NULL;
     if (err.class != ERROR_NONE) {
         check_problem(m->check, EXIT_POSTGRES, "database", NULL, "%s", error_message(&err));
@@ -90,6 +93,43 @@ static bool is_in_identity(const MappedCheck *m, const MappedTable *table, const
     return false;
 }
 
+/* What the relay makes of the table when its first row comes, which the mapping may not allow: a
+ * mask for a number, a key that rows do not have. NULL: that is a problem, or it was dropped. */
+static ChangeTable *mapped_make(const MappedCheck *m, const MappedTable *table)
+{
+    const TablesConfig *tables = &m->pipeline->tables;
+    const ChangeTableFacts *facts = change_catalog_table(&m->catalog, table->oid);
+    if (facts == NULL) {
+        return NULL;
+    }
+    const PGconn *pg = pg_session_raw(m->check->session);
+    bool generated_may_come = PQserverVersion(pg) >= 180000; /* if the publication says so */
+    ChangeColumn *columns = x_calloc(facts->columns.count + 1, sizeof(*columns));
+    ChangeRelation relation = {.oid = table->oid, .columns = columns};
+    for (size_t i = 0; i < facts->columns.count; i++) {
+        const ChangeColumnFacts *column = &facts->columns.items[i];
+        if (!column->generated || generated_may_come) {
+            columns[relation.count++] =
+                (ChangeColumn){slice_of(column->name), column->type, column->modifier};
+        }
+    }
+    const ChangeTables of = {.catalog = &m->catalog,
+                             .modes = &tables->modes,
+                             .prefix = tables->topic_prefix,
+                             .database = PQdb(pg)};
+    ChangeTable *made = NULL;
+    ChangeOut out = {0};
+    AUTO_ERROR err = {0};
+    if (change_table_new(&of, &tables->mappings[table->mapping], &relation, &out, &made, &err) !=
+        OK) {
+        check_problem(m->check, EXIT_CONFIG, "configuration", error_remedy(&err), "%s",
+                      error_message(&err));
+    }
+    change_out_free(&out);
+    free(columns);
+    return made;
+}
+
 /* The columns of the record's key: how many, their names for people, whether an old row has all. */
 typedef struct Key {
     size_t count;
@@ -105,18 +145,11 @@ static void key_add(const MappedCheck *m, const MappedTable *table, const char *
     key->count++;
 }
 
-static Key key_of(const MappedCheck *m, const MappedTable *table)
+static Key key_of(const MappedCheck *m, const MappedTable *table, const ChangeTable *made)
 {
     Key key = {0};
-    const StringList *configured = &m->pipeline->tables.mappings[table->mapping].key;
-    const ChangeTableFacts *facts = change_catalog_table(&m->catalog, table->oid);
-    for (size_t i = 0; i < configured->count; i++) {
-        key_add(m, table, configured->items[i], &key);
-    }
-    for (size_t i = 0; configured->count == 0 && facts != NULL && i < facts->columns.count; i++) {
-        if (facts->columns.items[i].in_key > 0) {
-            key_add(m, table, facts->columns.items[i].name, &key);
-        }
+    for (size_t i = 0; i < made->key_count; i++) {
+        key_add(m, table, made->columns[made->key[i]].name, &key);
     }
     return key;
 }
@@ -141,20 +174,10 @@ static void mapped_say_table(MappedCheck *m, const MappedTable *table, const Key
 }
 
 /* The topic of the table, and whether all of its records have a key there. */
-static void mapped_need_topic(MappedCheck *m, const MappedTable *table, const Key *key)
+static void mapped_need_topic(MappedCheck *m, const MappedTable *table, const char *topic,
+                              const Key *key)
 {
     const MappingConfig *mapping = &m->pipeline->tables.mappings[table->mapping];
-    ChangeNames names = {.prefix = m->pipeline->tables.topic_prefix,
-                         .database = PQdb(pg_session_raw(m->check->session)),
-                         .schema = table->schema,
-                         .table = table->name};
-    AUTO_TEXT topic = NULL;
-    AUTO_ERROR err = {0};
-    if (change_mapping_topic(mapping, &names, &topic, &err) != OK) {
-        check_problem(m->check, EXIT_CONFIG, "configuration", error_remedy(&err), "%s",
-                      error_message(&err));
-        return;
-    }
     bool deletes = (mapping->operations & OPERATION_DELETE) != 0 && table->usable;
     AUTO_TEXT user = x_format("table %s of pipeline \"%s\"", table->sql, m->pipeline->name);
     check_need_topic(m->check, m->pipeline, topic, user, key->count == 0,
@@ -212,8 +235,12 @@ static void mapped_say_mapping(MappedCheck *m, size_t mapping)
         if (table->mapping != mapping) {
             continue;
         }
-        Key key = key_of(m, table);
-        mapped_need_topic(m, table, &key);
+        AUTO(ChangeTable, change_table_free) made = mapped_make(m, table);
+        if (made == NULL) {
+            continue;
+        }
+        Key key = key_of(m, table, made);
+        mapped_need_topic(m, table, made->topic, &key);
         if (shown++ < TABLES_SHOWN) {
             mapped_say_table(m, table, &key);
             mapped_warn(m, table, &key);

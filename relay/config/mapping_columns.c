@@ -151,7 +151,7 @@ void mapping_each_column(const MappingConfig *mapping,
     ColumnLists lists = lists_of(mapping);
     for (size_t i = 0; i < LIST_COUNT; i++) {
         const ColumnList *list = &lists.items[i];
-        for (size_t k = 0; i != LIST_KEY && k < list->count; k++) {
+        for (size_t k = 0; k < list->count; k++) {
             see(arg, list->path, list_name(list, k));
         }
     }

@@ -76,6 +76,14 @@ void mapped_clear(Mapped *mapped)
     *mapped = (Mapped){0};
 }
 
+const char *mapped_reader(const PipelineConfig *pipeline)
+{
+    const TablesConfig *tables = &pipeline->tables;
+    return tables->snapshot != SNAPSHOT_MODE_NEVER ? "a snapshot"
+           : tables->toast == TOAST_RESELECT       ? "toast = \"reselect\""
+                                                   : NULL;
+}
+
 bool mapped_wants_changes(const MappingConfig *mapping)
 {
     return (mapping->operations & (OPERATION_UPDATE | OPERATION_DELETE)) != 0;

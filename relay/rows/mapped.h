@@ -126,6 +126,8 @@ MappedFit mapped_fit(const MappedTable *table);
 const char *mapped_row_filter(const PipelineConfig *pipeline, const MappedTable *table);
 /** A mapping of the pipeline has one. */
 bool mapped_has_filters(const PipelineConfig *pipeline);
+/** What reads the tables themselves besides the stream, for people; NULL: nothing does. */
+const char *mapped_reader(const PipelineConfig *pipeline);
 /** The mapping captures updates or deletes. */
 bool mapped_wants_changes(const MappingConfig *mapping);
 

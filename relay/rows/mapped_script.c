@@ -38,7 +38,8 @@ static bool is_missing(const PipelineConfig *pipeline, const MappedTable *table,
     return fits_first(table) && (absent || mapped_wants_changes(mapping_of(pipeline, table)));
 }
 
-/* ONLY: else what inherits from it comes with it, whatever its replica identity is. */
+/* ONLY: else what inherits from it comes with it, whatever its replica identity is. DROP TABLE says
+ * it, too: else that leaves with it, or, where it is not there, the statement fails. */
 static void add_table(const PipelineConfig *pipeline, const MappedTable *table, Text *script)
 {
     const char *filter = mapped_filter_of(mapping_of(pipeline, table));
@@ -94,7 +95,7 @@ void mapped_script_add_renewal(const PipelineConfig *pipeline, const MappedTable
     AUTO_TEXT name = publication_name(pipeline, publication);
     AUTO_TEXT quoted = ident_quote(name);
     text_printf(script,
-                "BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE ",
+                "BEGIN; ALTER PUBLICATION %s DROP TABLE ONLY %s; ALTER PUBLICATION %s ADD TABLE ",
                 quoted, table->sql, quoted);
     add_table(pipeline, table, script);
     text_add(script, "; COMMIT;");
@@ -133,7 +134,7 @@ void mapped_script_add(const PipelineConfig *pipeline, const Mapped *mapped, con
                        Text *script)
 {
     mapped_script_add_publications(pipeline, mapped, script);
-    if (pipeline->tables.snapshot != SNAPSHOT_MODE_NEVER) {
+    if (mapped_reader(pipeline) != NULL) {
         add_grants(mapped, role, script);
     }
 }

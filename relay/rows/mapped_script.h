@@ -1,8 +1,8 @@
-/* mapped_script: the SQL that an administrator runs so that the mapped tables are published and a
- * snapshot may read them. A table without a usable replica identity, or with a filter on other
- * columns, is never put into a publication of updates or deletes: PostgreSQL would refuse those of
- * the application. A table whose filter was not tested (mapped_filter.h), or is of no use to
- * PostgreSQL, is put into none. */
+/* mapped_script: the SQL that an administrator runs so that the mapped tables are published, and
+ * that who reads them (mapped_reader()) may do so. A table without a usable replica identity, or
+ * with a filter on other columns, is never put into a publication of updates or deletes: PostgreSQL
+ * would refuse those of the application. A table whose filter was not tested (mapped_filter.h), or
+ * is of no use to PostgreSQL, is put into none. */
 #pragma once
 
 #include "base/text.h"

@@ -347,11 +347,11 @@ static void add_filter_columns(Text *sql)
 {
     static const char IS_IN[] = IN_IDENTITY("t.mapped_oid", "t.kind", "a.attname");
     text_printf(sql,
-                "(SELECT " PG "string_agg(" PG "quote_ident(a.attname) || " PG "chr(31) ||"
+                "(SELECT coalesce(" PG "string_agg(" PG "quote_ident(a.attname) || " PG "chr(31) ||"
                 " 'NULL::' || " PG "format_type(a.atttypid, a.atttypmod) || CASE WHEN"
                 " a.attcollation IN (0, y.typcollation) THEN '' ELSE ' COLLATE ' ||"
                 " a.attcollation::" PG "regcollation END || " PG "chr(31) || %s, " PG "chr(30)"
-                " ORDER BY a.attnum) FROM " PG "pg_attribute a JOIN " PG "pg_type y ON y.oid ="
+                " ORDER BY a.attnum), '') FROM " PG "pg_attribute a JOIN " PG "pg_type y ON y.oid ="
                 " a.atttypid WHERE a.attrelid = t.mapped_oid AND a.attnum > 0 AND NOT"
                 " a.attisdropped AND a.atttypid < " FIRST_OID_OF_OTHERS " AND a.attcollation <"
                 " " FIRST_OID_OF_OTHERS ") AS filter_columns",

@@ -28,7 +28,7 @@ static void add_mappings(const Facts *facts, const Some *some, Text *text)
 }
 
 /* The names of both publications as SQL, and statements that put tables there. ONLY: else what
- * inherits from a table comes with it, whatever its replica identity is. */
+ * inherits from a table comes with it, whatever its replica identity is, and leaves with it. */
 
 static char *first_sql(const Facts *facts)
 {
@@ -88,7 +88,7 @@ static void add_move(const Facts *facts, const Some *some, Text *sql)
                 " /* wait until a running relay has logged PUBLICATION_PROVEN */"
                 " ALTER PUBLICATION %s DROP TABLE ",
                 first);
-    some_add_sql(some, "", sql);
+    some_add_sql(some, "ONLY ", sql);
     text_add_char(sql, ';');
 }
 
@@ -373,7 +373,8 @@ static void add_renewal(const Facts *facts, Some *some, Text *sql)
         const char *table = strsep(&rest, "\037");
         const char *publication = rest != NULL && *rest == 't' ? first : second;
         text_printf(sql,
-                    " ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE ONLY %s;",
+                    " ALTER PUBLICATION %s DROP TABLE ONLY %s; ALTER PUBLICATION %s ADD TABLE ONLY "
+                    "%s;",
                     publication, table, publication, table);
     }
     some_add_rest(some, true, sql);
@@ -440,20 +441,11 @@ static bool partitions_are_foreign(const Facts *facts, Saying *say)
 
 /* What a snapshot may read, and whoever reads rows again. The stream needs none of it. */
 
-/* NULL: nobody does. */
-static const char *reads_tables(const Facts *facts)
-{
-    const TablesConfig *tables = &facts->pipeline->tables;
-    return tables->snapshot != SNAPSHOT_MODE_NEVER ? "a snapshot"
-           : tables->toast == TOAST_RESELECT       ? "toast = \"reselect\""
-                                                   : NULL;
-}
-
 static bool tables_are_unreadable(const Facts *facts, Saying *say)
 {
     AUTO_SOME some = some_read(facts, "mapped_unreadable");
     const char *closed = facts_value(facts, "mapped_closed");
-    const char *reader = reads_tables(facts);
+    const char *reader = mapped_reader(facts->pipeline);
     if (reader == NULL) {
         return false;
     }
@@ -473,7 +465,7 @@ static bool rows_are_hidden_from_reader(const Facts *facts, Saying *say)
 {
     AUTO_SOME some = some_read(facts, "mapped_hidden");
     AUTO_SOME forced = some_read(facts, "mapped_forced");
-    const char *reader = reads_tables(facts);
+    const char *reader = mapped_reader(facts->pipeline);
     if (reader == NULL) {
         return false;
     }

@@ -144,6 +144,24 @@ def test_what_the_publication_hides(check, database, hides, problem):
     check("shop.orders")
 
 
+@pytest.mark.parametrize("published_too", [True, False])
+@pytest.mark.parametrize("entry, more, problem", [
+    ("(id)", {}, "a column list of the publication hides columns of shop.orders"),
+    ("WHERE (id > 1)", {"filter": "id > 2"}, "publishes shop.orders with another row filter than the mapping's"),
+    ("", {}, "PostgreSQL refuses every UPDATE and DELETE of the application in shop.orders")])
+def test_what_inherits_stays_where_it_is_when_its_parent_leaves_a_publication(check, database, entry, more, problem, published_too):
+    """It is a table of its own, in a publication or in none."""
+    database.execute(f"""CREATE TABLE shop.orders (id int NOT NULL{' PRIMARY KEY' if entry else ''}, v text);
+        CREATE TABLE shop.child (PRIMARY KEY (id)) INHERITS (shop.orders)""")
+    child = ", shop.child" if published_too else ""
+    database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE ONLY shop.orders {entry}{child}", user=SUPERUSER)
+    mappings = [{"table": "shop.orders", **more}, "shop.child"][:2 if published_too else 1]
+    remedy = check(*mappings, expect=2).remedy(problem)
+    run(database, remedy.split("only inserts: ")[-1].split("COMMIT;")[0].removeprefix("BEGIN;"))
+    assert published(database, PUBLICATION) == {"orders"} & {"orders" if entry else ""} | {"child"} & {"child" if child else ""}
+    check(*mappings)
+
+
 def test_operations_that_are_not_published(check, database):
     database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY)")
     database.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE shop.orders WITH (publish = 'insert')", user=SUPERUSER)
@@ -168,6 +186,34 @@ def test_a_delete_that_lacks_the_key_is_said(check, database):
     assert "does not have the key" not in check("shop.orders").text
     database.execute("ALTER TABLE shop.orders REPLICA IDENTITY FULL")
     assert "does not have the key" not in check({"table": "shop.orders", "key": ["customer"]}).text
+
+
+@pytest.mark.parametrize("option, why", [
+    ({"key": ["id", "note"]}, "column 'note' cannot be in the key: rows of the table do not have it"),
+    ({"key": ["twice"]}, "column 'twice' cannot be in the key: rows of the table do not have it"),
+    ({"mask_columns": [{"column": "id", "characters": 3}], "key": ["v"]}, "mask_columns name column 'id', whose values are no text")])
+def test_a_mapping_that_one_of_its_tables_cannot_follow_is_said_before_its_first_row(check, database, option, why):
+    """In the relay's own words: it would stop there."""
+    database.execute("""CREATE TABLE shop.orders (id int PRIMARY KEY, v text, twice int GENERATED ALWAYS AS (id * 2) STORED);
+        CREATE TABLE shop.other (id text PRIMARY KEY, v text, note text, twice int)""")
+    run(database, check("shop.*", expect=2).script())
+    checked = check({"table": "shop.*", **option}, expect=1)
+    assert f"configuration: mapping 'shop.*', table 'shop.orders': {why}" in checked.text
+    assert "table 'shop.other'" not in checked.text and set(checked.tables()) == {"shop.other"}
+
+
+def test_a_key_that_is_a_typing_error_is_refused_by_its_name(check, database):
+    database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY)")
+    run(database, check("shop.*", expect=2).script())
+    assert "mapping 'shop.*': key names column 'idd', which none of its tables has" in check({"table": "shop.*", "key": ["idd"]}, expect=2).text
+
+
+def test_who_reads_rows_again_is_granted_what_it_needs(check, database):
+    database.execute(f"CREATE TABLE shop.orders (id int PRIMARY KEY, v text); REVOKE SELECT ON shop.orders FROM {RELAY}")
+    assert not any("SELECT" in line for line in check("shop.*", expect=2, snapshot="never").script())
+    again = {"snapshot": "never", "toast": "reselect"}
+    run(database, check("shop.*", expect=2, **again).script())
+    check("shop.*", **again)
 
 
 def test_a_snapshot_needs_rights_and_the_stream_none(check, database, server):

@@ -117,6 +117,32 @@ def test_a_column_that_is_renamed_stays_as_hidden_as_it_was(tables, option):
     assert shown(tables.records("item", 3)[2]) == before
 
 
+def test_a_key_that_is_renamed_is_still_the_key(tables):
+    """Also when the relay meets the table after that; after a restart the mapping must know the name."""
+    tables.create("item", "id int, name text PRIMARY KEY")
+    tables.publish()
+    named = [{"table": "public.*", "key": ["name"]}]
+    relay = tables.relay(snapshot="never", mappings=named).start()
+    tables.database.execute("ALTER TABLE item RENAME name TO title; INSERT INTO item VALUES (1, 'a')")
+    assert tables.records("item", 1)[0].key == {"title": "a"}
+    relay.stop()
+    assert relay.start(wait_ready=False).wait_exit(30) == 2
+    assert "key names column 'name', which none of its tables has" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
+
+
+def test_a_reload_with_a_typing_error_in_what_is_hidden_publishes_nothing(tables):
+    tables.create("item", "id int PRIMARY KEY, name text NOT NULL")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "name")).start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'secret')")
+    tables.records("item", 1)
+    relay.reload(tables.configured(mapping("mask_columns", "nmae"), snapshot="never"), until=None)
+    tables.database.execute("INSERT INTO item VALUES (2, 'secret')")
+    assert relay.wait_exit(30) == 2
+    assert "mask_columns names column 'nmae'" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
+    assert {shown(change) for change in tables.records("item")} == {"***"}
+
+
 SECRET = "id int PRIMARY KEY, note text, secret varchar(20), size int"
 RENAME = "ALTER TABLE item RENAME secret TO hidden"
 

@@ -175,6 +175,22 @@ def test_metrics_show_how_far_it_is(tables):
     assert relay.metric("snapshot_running") == 0 and not relay.metrics().has("outboxd_snapshot_table_rows")
 
 
+def test_metrics_of_a_table_that_is_dropped_go_with_it(tables):
+    """With another connection, the snapshot is planned anew without it; the topic of c is missing, so that it does not end."""
+    for name, count in (("a", 3), ("b", 5), ("c", 7)):
+        tables.create(name, ITEM, f"INSERT INTO {name} SELECT i, 'old', NULL FROM generate_series(1, {count}) i", topic=name != "c")
+    tables.publish()
+    relay = tables.relay()
+    relay.start(wait_ready=False)
+    eventually(lambda: relay.metric("snapshot_tables_published") == 2, 20, relay.log_tail)
+    tables.database.execute("DROP TABLE a")
+    tables.database.terminate_backends()
+    eventually(lambda: relay.metric("snapshot_tables") == 2, 20, relay.log_tail)
+    eventually(lambda: relay.metric("snapshot_table_rows", table="public.c") == 7, 20, relay.log_tail)
+    shown = {dict(labels)["table"]: rows for (name, labels), rows in relay.metrics().items() if name == "outboxd_snapshot_table_rows"}
+    assert set(shown) == {"public.b", "public.c"} and shown["public.c"] == 7
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_connection_lost_while_rows_are_in_flight_records_no_table_before_its_rows(tables, kafka, workers):
     """What was in flight then comes back while the tables are read anew: it must not count for these."""

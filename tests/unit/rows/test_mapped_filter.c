@@ -182,11 +182,10 @@ Test(mapped_filter, another_one_or_none_is_renewed)
                            {0}};
     table.usable = false;
     table.entries[MAPPED_FIRST] = GIVEN("1:1");
-    expect(
-        none, CODE_PUBLICATION_FILTER,
-        "publication \"p\" publishes shop.\"A\" without the filter of the mapping",
-        "BEGIN; ALTER PUBLICATION \"p\" DROP TABLE shop.\"A\"; ALTER PUBLICATION \"p\" ADD TABLE "
-        "ONLY shop.\"A\" WHERE (status <> 'x'); COMMIT;");
+    expect(none, CODE_PUBLICATION_FILTER,
+           "publication \"p\" publishes shop.\"A\" without the filter of the mapping",
+           "BEGIN; ALTER PUBLICATION \"p\" DROP TABLE ONLY shop.\"A\"; ALTER PUBLICATION \"p\" ADD "
+           "TABLE ONLY shop.\"A\" WHERE (status <> 'x'); COMMIT;");
     filter.has[MAPPED_FIRST] = GIVEN("(id > 3)");
     expect(other, CODE_PUBLICATION_FILTER,
            "another row filter than the mapping's: it has (id > 3), the mapping has status <> 'x'",

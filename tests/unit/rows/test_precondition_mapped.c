@@ -179,7 +179,8 @@ static const Case TABLES[] = {
          "Give it a primary key, or run: ALTER TABLE shop.a REPLICA IDENTITY FULL; or capture only "
          "inserts: ALTER PUBLICATION " SECOND
          " ADD TABLE ONLY shop.a; /* wait until a running relay "
-         "has logged PUBLICATION_PROVEN */ ALTER PUBLICATION \"outboxd_orders\" DROP TABLE shop.a;",
+         "has logged PUBLICATION_PROVEN */ ALTER PUBLICATION \"outboxd_orders\" DROP TABLE ONLY "
+         "shop.a;",
      .also = "mapped_second",
      .also_value = "8:7"},
     {.column = "mapped_uncovered",
@@ -205,12 +206,13 @@ static const Case TABLES[] = {
     {.column = "mapped_listed",
      .value = "1\036shop.a\037true",
      .code = CODE_PUBLICATION_INCOMPLETE,
-     .remedy = "BEGIN; ALTER PUBLICATION \"outboxd_orders\" DROP TABLE shop.a; ALTER PUBLICATION "
-               "\"outboxd_orders\" ADD TABLE ONLY shop.a; COMMIT;"},
+     .remedy =
+         "BEGIN; ALTER PUBLICATION \"outboxd_orders\" DROP TABLE ONLY shop.a; ALTER PUBLICATION "
+         "\"outboxd_orders\" ADD TABLE ONLY shop.a; COMMIT;"},
     {.column = "mapped_filtered",
      .value = "1\036shop.a\037false",
      .code = CODE_PUBLICATION_INCOMPLETE,
-     .remedy = "BEGIN; ALTER PUBLICATION " SECOND " DROP TABLE shop.a;"},
+     .remedy = "BEGIN; ALTER PUBLICATION " SECOND " DROP TABLE ONLY shop.a;"},
     {.column = "mapped_by_parts",
      .value = "1\036shop.p",
      .code = CODE_PUBLICATION_INCOMPLETE,
