@@ -92,8 +92,8 @@ static void requeue_tell_gone(Requeue *requeue, const RequeueLetter *letter)
               LOG_FIELDS(log_number("dead_letter", letter->id),
                          log_text("table", requeue->round->letters.name),
                          log_text("key", letter->key)),
-              "the row of a dead letter that was requeued is gone, or filtered out: nothing is "
-              "published for it");
+              "the row of a dead letter that was requeued is gone, or does not pass the filter: "
+              "nothing is published for it");
     *vec_add(&requeue->ids->over) = letter->id;
 }
 
@@ -290,7 +290,7 @@ static void on_described(void *arg, const Error *err)
     if (!columns->told) {
         requeue_give_up_all(requeue);
     } else if (mapping == NULL) {
-        requeue_refuse_all(requeue, "no mapping means its table");
+        requeue_refuse_all(requeue, "no mapping matches its table");
     } else if (captured_set(requeue->captured, mapping, &now, &why) != OK) {
         requeue_refuse_all(requeue, error_message(&why));
     } else {

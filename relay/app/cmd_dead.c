@@ -326,7 +326,7 @@ static const CommandForm FORMS[DEAD_FORMS] = {
                  "stored, and deletes the dead letter. The event gets a new number, so it "
                  "is published after newer events of its key. If it fails again, it "
                  "becomes a new dead letter with a new id, and its attempts count from 1. "
-                 "Of a change of a table (capture = \"tables\"), the command asks the relay "
+                 "For a change of a table (capture = \"tables\"), the command asks the relay "
                  "to read the row of its key again. The relay publishes the row as it is "
                  "then, and deletes the dead letter"},
     [DEAD_DISCARD] = {.verb = "discard",

@@ -28,12 +28,27 @@ static const char LIMITS[] =
     " (SELECT count(*) FROM s WHERE s.datid = d.oid AND ours) FROM pg_database d"
     " WHERE d.datname = current_database() AND d.datconnlimit >= 0";
 
-/* One that watches; a pipeline that polls has one for the lock and the rows and one for marks. */
+/* For good, without what only the rows of before the slot take. A pipeline that polls has one for
+ * the lock and the rows and one for marks. */
+static long connections_of(const PipelineConfig *pipeline)
+{
+    switch (pipeline->capture) {
+    case CAPTURE_POLL:
+        return 2;
+    case CAPTURE_WAL:
+        return 1;
+    case CAPTURE_TABLES:
+        return pipeline->tables.toast == TOAST_RESELECT ? 2 : 1;
+    }
+    return 1;
+}
+
+/* With the one that watches. */
 static long connections_needed(const Config *config)
 {
     long needed = 1;
     for (size_t i = 0; i < config->pipeline_count; i++) {
-        needed += config->pipelines[i].capture == CAPTURE_POLL ? 2 : 1;
+        needed += connections_of(&config->pipelines[i]);
     }
     return needed;
 }

@@ -21,7 +21,7 @@ static Status change_names_no_row(const PGresult *row, Error *err)
 static Status change_is_unmapped(const PipelineConfig *pipeline, const char *schema,
                                  const char *table, const PGresult *row, Error *err)
 {
-    error_set(err, CODE_DEAD_LETTER_UNMAPPED, "no mapping of pipeline '%s' means table %s.%s",
+    error_set(err, CODE_DEAD_LETTER_UNMAPPED, "no mapping of pipeline '%s' matches table %s.%s",
               pipeline->name, schema, table);
     return error_hint(err,
                       "Add a mapping for the table, restart the relay, and run the command again "

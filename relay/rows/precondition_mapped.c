@@ -174,7 +174,7 @@ static bool column_is_in_no_table(const Facts *facts, Saying *say)
     some_add_rest(&some, false, &say->message);
     text_add(&say->remedy,
              "Correct the name, or remove it. If the column was renamed, give its new "
-             "name: the same is then done with its changes from before.");
+             "name, which then also counts for its changes from before.");
     return some.count > 0;
 }
 
@@ -215,7 +215,7 @@ static bool rows_come_under_another_name(const Facts *facts, Saying *say)
                     table, root != NULL ? root : "?");
     }
     some_add_rest(&some, false, &say->message);
-    text_add(&say->message, ", which no mapping means");
+    text_add(&say->message, ", which no mapping matches");
     text_add(&say->remedy, "Map the partitioned table instead of its partition.");
     return some.count > 0;
 }

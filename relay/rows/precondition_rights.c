@@ -181,8 +181,8 @@ static bool needs_captured(const Facts *facts)
 
 static bool captured_has_no_table(const Facts *facts, Saying *say)
 {
-    text_add(&say->message, "table outbox.captured_table does not exist, which the first snapshot "
-                            "needs");
+    text_add(&say->message,
+             "table outbox.captured_table does not exist, needed by the first snapshot");
     text_add(&say->remedy, "outboxd migrate");
     return needs_captured(facts) && *facts_value(facts, "captured") == '\0';
 }

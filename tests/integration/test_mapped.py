@@ -5,7 +5,7 @@ import os
 import pytest
 
 from support.fetch import POSTGRES_VERSIONS
-from support.mapped import PUBLICATION, SECOND, Checked, made_database, made_server, published, run
+from support.mapped import PUBLICATION, SECOND, Checked, checker, made_database, made_server, own_database, published, run
 from support.postgres import RELAY, SUPERUSER
 
 
@@ -16,16 +16,8 @@ def server(work_directory):
         yield server
 
 
-@pytest.fixture
-def database(server):
-    database = made_database(server)
-    yield database
-    database.drop()
-
-
-@pytest.fixture
-def check(database, tmp_path):
-    return lambda *mappings, **more: Checked(database, tmp_path, mappings, **more)
+database = pytest.fixture(own_database)
+check = pytest.fixture(checker)
 
 
 # -- which tables -----------------------------------------------------------------------------------------------------------
@@ -75,7 +67,7 @@ def test_partitions_come_under_their_root(check, database):
     checked = check("shop.part*", "shop.part_1")
     assert set(checked.tables()) == {"shop.part"}
     assert "warning: mapping 'shop.part_1': this is a partition of a table that another mapping captures" in checked.text
-    assert "rows of shop.part_1 come under the name of shop.part, which no mapping means" in check("shop.part_1", expect=2).text
+    assert "rows of shop.part_1 come under the name of shop.part, which no mapping matches" in check("shop.part_1", expect=2).text
     database.execute(f"ALTER PUBLICATION {PUBLICATION} SET (publish_via_partition_root = false)", user=SUPERUSER)
     run(database, check("shop.part", expect=2).remedy("so nothing comes under the name of shop.part"))
     check("shop.part")
@@ -257,7 +249,7 @@ def test_what_remembers_the_snapshot_must_be_there_and_open(check, database, ser
         owner = database.scalar("SELECT tableowner FROM pg_tables WHERE tablename = 'captured_table'")
         database.execute("ALTER TABLE outbox.captured_table OWNER TO passer_by", user=SUPERUSER)
         checked = check("shop.*", expect=2)
-        assert checked.remedy("table outbox.captured_table does not exist, which the first snapshot needs") == "outboxd migrate"
+        assert checked.remedy("table outbox.captured_table does not exist, needed by the first snapshot") == "outboxd migrate"
         assert "outbox.captured_table looks like a table or view of outboxd, but outboxd does not use it" in checked.text
         database.execute(f"ALTER TABLE outbox.captured_table OWNER TO {owner}", user=SUPERUSER)
     finally:

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from conftest import soak
-from support.mapped import PUBLICATION, SECOND, Checked, made_database, made_server, run
+from support.mapped import PUBLICATION, SECOND, Checked, checker, made_database, made_server, own_database, run
 from support.postgres import RELAY, SUPERUSER
 
 ORDERS = "CREATE TABLE shop.orders (id int PRIMARY KEY, status text, note text)"
@@ -20,16 +20,8 @@ def server(work_directory):
         yield server
 
 
-@pytest.fixture
-def database(server):
-    database = made_database(server)
-    yield database
-    database.drop()
-
-
-@pytest.fixture
-def check(database, tmp_path):
-    return lambda *mappings, **more: Checked(database, tmp_path, mappings, **more)
+database = pytest.fixture(own_database)
+check = pytest.fixture(checker)
 
 
 def filters(database):
@@ -54,6 +46,8 @@ def test_the_sql_of_check_has_the_filter_and_breaks_no_application(check, databa
     assert check(*mappings).script() == []
     with pytest.raises(psycopg2.Error, match="depend"):
         database.execute("ALTER TABLE shop.orders DROP COLUMN status")
+    with pytest.raises(psycopg2.Error, match="publication WHERE"):
+        database.execute("ALTER TABLE shop.orders ALTER status TYPE varchar(9)")
 
 
 # A filter, and whether PostgreSQL takes it as a row filter. "ours": it would, but it is more than a condition; "not told": only PostgreSQL refuses it.

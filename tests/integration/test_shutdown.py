@@ -52,8 +52,9 @@ def test_stop_is_clean_and_quick_when_idle(relay, kafka, database, prefix, sig):
     kafka.create_topic(f"{prefix}.order")
     one = relay().start()
     one.signal(sig)
-    assert one.wait_exit(3) == 0
-    assert database.scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_relay' AND datname = current_database()") == 0
+    assert one.wait_exit(10) == 0, "long before shutdown_timeout"
+    left = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop_relay' AND datname = current_database()"
+    eventually(lambda: database.scalar(left) == 0, what="PostgreSQL has seen that the connections are closed")
 
 
 def test_sigterm_with_kafka_away_ends_at_the_deadline_with_exit_5(relay, kafka, database, prefix):
@@ -68,7 +69,7 @@ def test_sigterm_with_kafka_away_ends_at_the_deadline_with_exit_5(relay, kafka, 
         one.signal(signal.SIGTERM)
         code = one.wait_exit(40)
         took = time.monotonic() - begin
-    assert code == 5 and 0.9 <= took < at_pace(4), f"exit {code} after {took:.1f} s\n{one.log_tail()}"
+    assert code == 5 and 0.9 <= took < at_pace(10), f"exit {code} after {took:.1f} s\n{one.log_tail()}"
     assert database.scalar(UNPUBLISHED) == 50, "nothing is marked that was not acknowledged"
     two = relay().start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, what="published by the next one")

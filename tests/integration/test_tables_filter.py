@@ -115,10 +115,10 @@ def test_rows_move_in_and_out_under_load_and_kills(item):
         relay.wait_ready().wait_published(events + rng.randint(0, 100), timeout=60)
         relay.kill()
         relay.start(wait_ready=False)
+    eventually(lambda: len(turns) > 50, 60, "there was something to follow")
     stopping.set()
     for writer in writers:
         writer.join(60)
-    assert len(turns) > 50
     relay.wait_ready()
     mine = {row["id"]: row for row, in execute("SELECT to_jsonb(t) FROM item t WHERE status <> 'draft'")}
     assert len(mine) > 50

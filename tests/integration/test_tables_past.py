@@ -6,10 +6,7 @@ import pytest
 
 from support.common import eventually
 from support.relay import outboxd
-
-
-def ids(changes):
-    return [change["after"]["id"] for change in changes]
+from support.tables import ids
 
 
 @pytest.fixture

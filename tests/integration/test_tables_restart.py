@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from support.tables import SLOT
+from support.tables import SLOT, ids
 from support.wal import Wal
 
 ITEM = "id int PRIMARY KEY, name text, note text"
@@ -22,10 +22,6 @@ def item(tables):
 @pytest.fixture
 def wal(tables):
     return Wal(tables.database, "unused")
-
-
-def ids(changes):
-    return [change["after"]["id"] for change in changes if change.get("after")]
 
 
 def test_stopped_in_the_middle_of_a_transaction_it_goes_on_behind_it(item):

@@ -114,8 +114,7 @@ def test_a_kill_in_the_snapshot_costs_the_tables_alone_that_were_not_done(tables
         tables.database.execute(f"INSERT INTO {name} SELECT i, 'old', NULL FROM generate_series(1, 50) i")
     tables.publish()
     relay = tables.relay()
-    relay.start(fail_at=point)
-    relay.wait_exit()
+    relay.start(wait_ready=False, fail_at=point).wait_struck()
     slot = tables.database.execute("SELECT restart_lsn, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'outboxd_catalog'")
     assert len(slot) == 1
     tables.database.execute("DELETE FROM a WHERE id <= 10; DELETE FROM b WHERE id <= 10; UPDATE b SET name = 'new' WHERE id = 11")
@@ -159,8 +158,8 @@ def test_metrics_show_how_far_it_is(tables):
     tables.publish()
     relay = tables.relay()
     relay.start(wait_ready=False)
-    eventually(lambda: relay.metric("snapshot_tables_published") == 1, 20, relay.log_tail)
-    assert [relay.metric(f"snapshot_{name}") for name in ("running", "tables", "rows", "rows_expected", "done_ratio")] == [1, 2, 8, 8, 1]
+    names = ("running", "tables", "tables_published", "rows", "rows_expected", "done_ratio")
+    eventually(lambda: [relay.metric(f"snapshot_{name}") for name in names] == [1, 2, 1, 8, 8, 1], 20, relay.log_tail)
     assert [relay.metric("snapshot_table_rows", table=f"public.{name}") for name in ("a", "b")] == [3, 5]
     assert [relay.metric("snapshot_table_published", table=f"public.{name}") for name in ("a", "b")] == [1, 0]
     bytes_of = [relay.metric("snapshot_table_bytes", table=f"public.{name}") for name in ("a", "b")]

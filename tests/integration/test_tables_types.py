@@ -5,30 +5,21 @@ Every type in every mode stands beside a real Debezium's record in tests/fixture
 import base64
 import json
 
+from support.tables import HELD, TOASTED, toasted_columns, toasted_values
+
 NEVER = {"snapshot": "never"}
-HELD = "__debezium_unavailable_value"
-BIG = "(SELECT string_agg(md5(g::text), '') FROM generate_series(1, 400) g)"
-TOASTED = {"t": ("text", BIG), "b": ("bytea", f"{BIG}::bytea"), "j": ("jsonb", f"jsonb_build_object('k', {BIG})"),
-           "a": ("text[]", f"ARRAY[{BIG}, 'b']"), "n": ("int[]", "(SELECT array_agg(g * 7919) FROM generate_series(1, 4000) g)")}
 PLACEHOLDERS = {"t": HELD, "b": base64.b64encode(HELD.encode()).decode(), "j": HELD, "a": [HELD], "n": list(HELD.encode())}
-
-
-def columns():
-    return ", ".join(f"{name} {kind}" for name, (kind, _) in TOASTED.items())
-
-
-def values():
-    return ", ".join(value for _, value in TOASTED.values())
 
 
 def test_what_is_unchanged_null_and_not_sent_are_three_things(tables):
     execute = tables.database.execute
-    tables.create("by_key", f"id int PRIMARY KEY, note text, {columns()}")
-    tables.create("by_all", f"id int PRIMARY KEY, note text, {columns()}", "ALTER TABLE by_all REPLICA IDENTITY FULL")
+    columns = f"id int PRIMARY KEY, note text, {toasted_columns(TOASTED)}"
+    tables.create("by_key", columns)
+    tables.create("by_all", columns, "ALTER TABLE by_all REPLICA IDENTITY FULL")
     tables.publish()
     tables.relay(**NEVER).start()
     for name in tables.names:
-        execute(f"INSERT INTO {name} VALUES (1, 'a', {values()}); INSERT INTO {name} (id) VALUES (2)")
+        execute(f"INSERT INTO {name} VALUES (1, 'a', {toasted_values(TOASTED)}); INSERT INTO {name} (id) VALUES (2)")
         execute(f"UPDATE {name} SET note = 'b'")
         execute(f"UPDATE {name} SET t = NULL WHERE id = 1")
         execute(f"UPDATE {name} SET id = 3 WHERE id = 1")

@@ -28,6 +28,18 @@ def made_server(directory, **more):
         server.remove()
 
 
+def own_database(server):
+    """A fixture: the database of a test, on the server of its module."""
+    database = made_database(server)
+    yield database
+    database.drop()
+
+
+def checker(database, tmp_path):
+    """A fixture: check("shop.*", {"table": ...}, expect=2) is what `outboxd check` says of these mappings."""
+    return lambda *mappings, **more: Checked(database, tmp_path, mappings, **more)
+
+
 def made_database(server):
     database = server.fresh_database("shop")
     migrate(database)

@@ -18,6 +18,25 @@ PIPELINE = "catalog"
 SLOT = PUBLICATION = "outboxd_catalog"
 LOOKS = "500ms"
 
+# Values so large that PostgreSQL keeps them apart, and does not send them for an UPDATE of another column: of each column its type, and the value.
+HELD = "__debezium_unavailable_value"
+BIG = "(SELECT string_agg(md5(g::text), '') FROM generate_series(1, 400) g)"
+TOASTED = {"t": ("text", BIG), "b": ("bytea", f"{BIG}::bytea"), "j": ("jsonb", f"jsonb_build_object('k', {BIG})"),
+           "a": ("text[]", f"ARRAY[{BIG}, 'b']"), "n": ("int[]", "(SELECT array_agg(g * 7919) FROM generate_series(1, 4000) g)")}
+
+
+def toasted_columns(toasted):
+    return ", ".join(f"{name} {kind}" for name, (kind, _) in toasted.items())
+
+
+def toasted_values(toasted):
+    return ", ".join(value for _, value in toasted.values())
+
+
+def ids(changes):
+    """Those of the rows that changes left behind; a delete leaves none."""
+    return [change["after"]["id"] for change in changes if change.get("after")]
+
 
 class Change(dict):
     """A record of a topic: the value of Debezium's form, or None for a tombstone, beside key and headers."""
@@ -43,6 +62,7 @@ class Tables:
 
     def __init__(self, database, kafka, prefix, make):
         self.database, self.kafka, self.prefix, self._make = database, kafka, prefix, make
+        self.execute = database.execute
         database.server.execute(f"ALTER ROLE {RELAY} REPLICATION")
         self.names = []
 
