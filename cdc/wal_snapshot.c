@@ -264,6 +264,12 @@ static void on_batch(void *arg, Batch *batch)
     }
 }
 
+static void on_arrived(void *arg)
+{
+    const Snapshot *snapshot = arg;
+    snapshot_rows_look_at_clock(snapshot->rows);
+}
+
 static Status on_row(void *arg, SnapshotWorker *worker, Slice bytes, Error *err)
 {
     Snapshot *snapshot = arg;
@@ -404,7 +410,7 @@ static void on_known(void *arg)
     if (snapshot->wal->state != WAL_FILLING) {
         return;
     }
-    snapshot_view_begin(&snapshot->view, &snapshot->tables);
+    snapshot_view_begin(&snapshot->view, &snapshot->tables, snapshot_wal_bytes(snapshot));
     if (snapshot_tables_next(&snapshot->tables) == SIZE_MAX) {
         snapshot_end(snapshot);
     } else {
@@ -459,7 +465,7 @@ static void snapshot_came_back(Filling *filling, const Batch *batch)
 static void snapshot_status(const Filling *filling, json_t *pipeline)
 {
     const Snapshot *snapshot = (const Snapshot *)filling;
-    snapshot_view_show(&snapshot->view, &snapshot->tables, pipeline);
+    snapshot_view_show(&snapshot->view, &snapshot->tables, snapshot_wal_bytes(snapshot), pipeline);
 }
 
 static void snapshot_collect(const Filling *filling)
@@ -569,6 +575,7 @@ Filling *wal_snapshot_new(WalContext *wal, const WalBooks *books, Handover *hand
             snapshot_worker_new(&(WorkerParts){.wal = wal,
                                                .captured = change_reader_captured(books->changes),
                                                .arg = snapshot,
+                                               .arrived = on_arrived,
                                                .row = on_row,
                                                .news = on_news});
     }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "base/text.h"
 #include "change/change_catalog.h"
 #include "change/change_out.h"
 #include "change/change_redact.h"
@@ -33,9 +34,9 @@ typedef struct ChangeTable {
     uint32_t oid;
     char *name;        /* schema.table, for people and for transactions */
     char *topic;       /* that of the mapping, else prefix.schema.table, as Kafka takes it */
-    char *place;       /* "schema":"...","table":"..." of the source block */
-    char *key_head;    /* {"schema":{...},"payload": or "" */
-    char *value_head;  /* the same of the value */
+    Text place;        /* "schema":"...","table":"..." of the source block */
+    Text key_head;     /* {"schema":{...},"payload": or "" */
+    Text value_head;   /* the same of the value */
     const char *close; /* "}" or "" */
     char *key_table;   /* the member of the key that names the table, with its comma; "": none */
     size_t key_count;
@@ -74,6 +75,11 @@ typedef struct ChangeTables {
 Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
                         const ChangeRelation *relation, ChangeOut *out, ChangeTable **ret,
                         Error *err);
+/** The table as the catalog has it: how rows that are written from now on will be; those of a
+ * server of 18 and later (180000) may have columns that are computed from others. The same errors.
+ */
+Status change_table_of_catalog(const ChangeTables *tables, const MappingConfig *mapping,
+                               uint32_t oid, int server_version, ChangeTable **ret, Error *err);
 /** Lets go of it: it is freed with the last that does. */
 void change_table_free(ChangeTable **table);
 /** One more holder, who frees it, too; its owner may have another one by then. */
