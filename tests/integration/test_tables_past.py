@@ -275,3 +275,21 @@ def test_a_table_that_is_altered_while_the_relay_runs_stops_it_with_its_next_row
     tables.database.execute("INSERT INTO other VALUES (1, 7)")
     assert relay.wait_exit(30) == 1
     assert relay.log_lines("code=MAPPING_COLUMN.*table 'public.other'") and tables.records("other") == []
+
+
+@pytest.mark.parametrize("ddl, shown", [
+    ("DROP note; ALTER TABLE item ADD remark text NOT NULL DEFAULT 'd'", None),
+    ("RENAME note TO old; ALTER TABLE item ADD note text DEFAULT 'd'", None),
+    ("RENAME note TO remark; ALTER TABLE item ALTER remark SET DEFAULT 'd'", None),
+    ("ALTER note SET DEFAULT 'd'", "d")])
+def test_a_null_is_never_the_default_of_another_column(tables, ddl, shown):
+    """Of the column itself it is, as Debezium writes it."""
+    tables.create("item", "id int PRIMARY KEY, note text")
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    tables.records("item", 1)
+    relay.stop()
+    tables.database.execute(f"INSERT INTO item VALUES (2, NULL); ALTER TABLE item {ddl}; INSERT INTO item (id) VALUES (3)")
+    relay.start()
+    assert tables.records("item", 3)[1]["after"] == {"id": 2, "note": shown}
