@@ -21,7 +21,7 @@ def made_server(directory, **more):
     server = PostgresServer(directory, **more)
     server.start()
     server.create_roles()
-    server.execute(f"ALTER ROLE {RELAY} REPLICATION")
+    server.let_replicate(RELAY)
     try:
         yield server
     finally:

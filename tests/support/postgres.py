@@ -67,8 +67,9 @@ def verifier(password):
     return f"SCRAM-SHA-256${rounds}:{salt}${stored}:{server}"
 
 
-# One statement that reads or writes rows and leaves nothing behind in its session.
-_ROWS_ONLY = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b(?!.*(;.*\S|set_config|advisory|pg_reload_conf))", re.IGNORECASE | re.DOTALL)
+# One statement that reads or writes rows, or a table's definition, and leaves nothing behind in its session.
+_LEAVES_NOTHING = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|GRANT|REVOKE|(CREATE|ALTER|DROP) (PUBLICATION|TABLE|INDEX))\b"
+                             r"(?!.*(;.*\S|set_config|advisory|pg_reload_conf))", re.IGNORECASE | re.DOTALL)
 # What no session of before may see the end of, or what makes later ones differ.
 _SESSIONS_END = re.compile(r"\b(CREATE|ALTER|DROP)\s+(DATABASE|ROLE|USER|SYSTEM)\b|pg_reload_conf|pg_terminate_backend", re.IGNORECASE)
 _KEPT_USERS = (SUPERUSER, OWNER)    # never the relay's: tests count its sessions
@@ -77,7 +78,7 @@ _KEPT_USERS = (SUPERUSER, OWNER)    # never the relay's: tests count its session
 class Sessions:
     """Sessions that execute() leaves open for the next statement of the same user in the same database: a new one for each costs ten times as much.
 
-    Only what reads or writes rows goes through them: settings, locks of a session and the like never meet another statement. One that the server
+    Only what leaves nothing behind goes through them: settings, locks of a session and the like never meet another statement. One that the server
     has closed, or told anything, is not used again.
     """
 
@@ -100,10 +101,10 @@ class Sessions:
     def give_back(self, database, user, connection):
         self._idle.setdefault((database, user), []).append(connection)
 
-    def close(self):
-        """All that nobody uses now."""
+    def close(self, database=None):
+        """All that nobody uses now, or those in one database."""
         for key in list(self._idle):
-            for connection in self._idle.pop(key, []):
+            for connection in self._idle.pop(key, []) if database in (None, key[0]) else ():
                 connection.close()
 
 
@@ -125,10 +126,13 @@ class Database:
 
     def execute(self, sql, args=None, user=OWNER):
         """Run statements in one transaction of their own; the rows of the last one, or an empty list."""
-        sessions = self.server.sessions
         if _SESSIONS_END.search(sql):
-            sessions.close()
-        keep = user in _KEPT_USERS and _ROWS_ONLY.match(sql)
+            self.server.sessions.close()
+        return self.run(sql, args, user, keep=user in _KEPT_USERS and _LEAVES_NOTHING.match(sql))
+
+    def run(self, sql, args, user, keep):
+        """execute(), in a session that is kept or in one of its own."""
+        sessions = self.server.sessions
         connection = keep and sessions.take(self.name, user) or self.connect(user)
         try:
             with connection.cursor() as cursor:
@@ -160,7 +164,8 @@ class Database:
     def drop(self):
         from .wal import drop_slots
         drop_slots(self)
-        self.server.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+        self.server.sessions.close(self.name)
+        self.server.administer(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
 
 _made = {}      # bin directory -> directory with the data that its initdb made
@@ -366,6 +371,10 @@ class PostgresServer:
     def execute(self, sql, args=None, dbname="postgres", user=SUPERUSER):
         return Database(self, dbname).execute(sql, args, user)
 
+    def administer(self, sql):
+        """A statement about a whole database, by an administrator whose session stays for the next one."""
+        Database(self, "postgres").run(sql, None, SUPERUSER, keep=True)
+
     def psql(self, sql, dbname="postgres", user=SUPERUSER):
         """Run a script through psql, stopping at the first error; its output."""
         result = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.dsn(dbname, user)], input=sql,
@@ -379,6 +388,11 @@ class PostgresServer:
             if not self.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)):
                 self.execute(f"CREATE ROLE {role} LOGIN {attributes} PASSWORD '{verifier(PASSWORDS[role])}'")
 
+    def let_replicate(self, role):
+        """ALTER ROLE REPLICATION, which is the whole server's: after the first test it has it."""
+        if not self.execute("SELECT rolreplication FROM pg_roles WHERE rolname = %s", (role,))[0][0]:
+            self.execute(f"ALTER ROLE {role} REPLICATION")
+
     def fresh_database(self, prefix="t", template=None):
         """A new database owned by OWNER, empty or a copy of `template`."""
         self._databases += 1
@@ -386,7 +400,9 @@ class PostgresServer:
         copy = f' TEMPLATE "{template}"' if template else ""
         if int(self.major) >= 15:
             copy += " STRATEGY file_copy"   # a third of the time, as nothing here waits for a disk
-        self.execute(f'CREATE DATABASE "{name}" OWNER {OWNER}{copy}')
+        if template:
+            self.sessions.close(template)   # a database is copied when nobody is in it
+        self.administer(f'CREATE DATABASE "{name}" OWNER {OWNER}{copy}')
         return Database(self, name)
 
     def remove(self):

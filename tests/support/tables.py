@@ -63,7 +63,7 @@ class Tables:
     def __init__(self, database, kafka, prefix, make):
         self.database, self.kafka, self.prefix, self._make = database, kafka, prefix, make
         self.execute = database.execute
-        database.server.execute(f"ALTER ROLE {RELAY} REPLICATION")
+        database.server.let_replicate(RELAY)
         self.names = []
 
     def create(self, name, columns, *more, topic=True):

@@ -53,7 +53,7 @@ class Wal:
     def __init__(self, database, publication=PUBLICATION, table="outbox.event", role=RELAY):
         self.database, self.server = database, database.server
         if role:
-            self.server.execute(f"ALTER ROLE {role} REPLICATION")
+            self.server.let_replicate(role)
         if publication:
             self.publish(publication, table)
 

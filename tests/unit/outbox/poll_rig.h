@@ -120,12 +120,14 @@ bool rig_serve_copy(const char *sql, StubReply *reply);
 void rig_insert(int64_t first, int64_t last);
 
 void rig_turn(void);
-/** Turns the loop until the condition holds, with a deadline. */
+/** Turns the loop until the condition holds, with a deadline. It sleeps while there is nothing to
+ * do: walks wait for thousands of short pauses. */
 #define RIG_WAIT(condition)                                                                        \
     do {                                                                                           \
         int64_t wait_until_us = clock_monotonic_us() + 10000000;                                   \
+        event_base_loopexit(rig.pipe.base, &(struct timeval){.tv_sec = 10});                       \
         while (!(condition)) {                                                                     \
-            event_base_loop(rig.pipe.base, EVLOOP_NONBLOCK);                                       \
+            event_base_loop(rig.pipe.base, EVLOOP_ONCE);                                           \
             cr_assert_lt(clock_monotonic_us(), wait_until_us, "waited in vain for %s",             \
                          #condition);                                                              \
         }                                                                                          \
