@@ -73,6 +73,7 @@ typedef struct TablesConfig {
     size_t mapping_count;
 } TablesConfig;
 
-/** Calls back for each column that the lists of a mapping name, with the option whose list it is. */
+/** Calls back for each column that the lists of a mapping name, with the option whose list it is.
+ */
 void mapping_each_column(const MappingConfig *mapping,
                          void (*see)(void *arg, const char *option, const char *column), void *arg);

@@ -133,10 +133,10 @@ def test_a_reload_with_a_typing_error_in_what_is_hidden_publishes_nothing(tables
     relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "name")).start()
     tables.database.execute("INSERT INTO item VALUES (1, 'secret')")
     tables.records("item", 1)
-    relay.reload(tables.configured(mapping("mask_columns", "nmae"), snapshot="never"), until=None)
+    relay.reload(tables.configured(mapping("mask_columns", "naem"), snapshot="never"), until=None)
     tables.database.execute("INSERT INTO item VALUES (2, 'secret')")
     assert relay.wait_exit(30) == 2
-    assert "mask_columns names column 'nmae'" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
+    assert "mask_columns names column 'naem'" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
     assert {shown(change) for change in tables.records("item")} == {"***"}
 
 

@@ -42,8 +42,9 @@ Test(change_table, a_table_without_columns_has_rows)
     rig_free(&rig);
     rig = rig_new(true);
     cr_assert_eq(rig_table(rig, columns, NULL), OK);
-    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "{\"type\":\"struct\",\"fields\":[],"
-                                                      "\"optional\":true,"));
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head),
+                              "{\"type\":\"struct\",\"fields\":[],"
+                              "\"optional\":true,"));
 }
 
 Test(change_table, a_domain_over_an_enum_is_that_enum)
@@ -54,8 +55,9 @@ Test(change_table, a_domain_over_an_enum_is_that_enum)
     rig_free(&rig);
     rig = rig_new(true);
     cr_assert_eq(rig_table(rig, columns, NULL), OK);
-    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "\"parameters\":{\"allowed\":\"sad,ok\"},"
-                                                      "\"field\":\"f\""));
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head),
+                              "\"parameters\":{\"allowed\":\"sad,ok\"},"
+                              "\"field\":\"f\""));
 }
 
 Test(change_table, quotes_of_a_name_stay_where_the_name_without_them_is_taken)
