@@ -45,6 +45,11 @@ void change_transaction_count(ChangeTransaction *transaction, const char *table,
     count->records += records;
 }
 
+void change_transaction_count_message(ChangeTransaction *transaction)
+{
+    transaction->records++;
+}
+
 void change_transaction_write(const ChangeTransaction *transaction, Text *json)
 {
     uint32_t mask = change_java_mask(transaction->tables.count);
