@@ -74,7 +74,7 @@ Slice change_made_row(const PipelineConfig *pipeline, const ChangeTable *table,
         return SLICE_NULL;
     }
     AUTO_BUFFER json = TEXT_EMPTY;
-    text_printf(&json, "{\"oid\":%u,%s,\"key\":", table->oid, table->place);
+    text_printf(&json, "{\"oid\":%u,%s,\"key\":", table->oid, text_string(&table->place));
     if (!add_key(table, values, of_old ? NULL : row->old_row, &json)) {
         return SLICE_NULL;
     }

@@ -52,6 +52,7 @@ Status copy_text_read(char *bytes, size_t length, Slice *row, size_t count, Erro
     if (memchr(bytes, '\n', length - 1) != NULL) {
         return refuse("ends in its middle", err);
     }
+    bool escaped = memchr(bytes, '\\', length) != NULL; /* NULL is an escape, too */
     for (size_t i = 0; i < count; i++) {
         char *tab = memchr(at, '\t', (size_t)(end - at));
         bool last = i + 1 == count;
@@ -59,7 +60,9 @@ Status copy_text_read(char *bytes, size_t length, Slice *row, size_t count, Erro
             return refuse("has another number of values than was asked for", err);
         }
         char *stop = last ? end : tab;
-        if (read_value(at, stop, &row[i], err) != OK) {
+        if (!escaped) {
+            row[i] = (Slice){.data = at, .length = (size_t)(stop - at)};
+        } else if (read_value(at, stop, &row[i], err) != OK) {
             return FAILED;
         }
         at = last ? end : tab + 1;

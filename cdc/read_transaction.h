@@ -6,7 +6,8 @@
 
 #include "cdc/pgoutput.h"
 #include "change/change_context.h"
-#include "change/change_event.h"
+#include "change/change_source.h"
+#include "change/change_transaction.h"
 
 enum { READ_RECENT = 1024 };
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cdc/wal_context.h"
-#include "change/change_event.h"
+#include "change/change_source.h"
 
 typedef struct SnapshotHold SnapshotHold;
 

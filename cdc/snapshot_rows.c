@@ -85,7 +85,6 @@ static Status rows_emit(SnapshotRows *rows, OpenTable *open, ChangeSnapshot last
     }
     open->batch = open->batch != NULL ? open->batch : batch_new();
     rows->place->snapshot = rows_mark(rows, open, last);
-    rows->place->now_ns = clock_wall_us() * 1000;
     const ChangeRow row = {.op = 'r', .new_row = rows->row, .place = rows->place};
     const ChangeShown shown = {
         .kind = change_made_kind('r'),
@@ -113,9 +112,15 @@ static Status rows_emit(SnapshotRows *rows, OpenTable *open, ChangeSnapshot last
     return OK;
 }
 
+void snapshot_rows_look_at_clock(SnapshotRows *rows)
+{
+    rows->place->now_ns = clock_wall_us() * 1000;
+}
+
 /* The table is over: its last row goes out. */
 static Status rows_close(SnapshotRows *rows, OpenTable *open, ChangeSnapshot last, Error *err)
 {
+    snapshot_rows_look_at_clock(rows); /* it was held for as long as no other came */
     if (rows_emit(rows, open, last, err) != OK) {
         return FAILED;
     }
@@ -194,6 +199,7 @@ Status snapshot_rows_finish(SnapshotRows *rows, Error *err)
 void snapshot_rows_set_place(SnapshotRows *rows, const ChangePlace *place)
 {
     *rows->place = *place;
+    snapshot_rows_look_at_clock(rows);
 }
 
 void snapshot_rows_forget(SnapshotRows *rows)

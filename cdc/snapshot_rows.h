@@ -31,6 +31,8 @@ void snapshot_rows_free(SnapshotRows **rows);
 
 /** The snapshot that is read from now on: its time, LSN and transaction. */
 void snapshot_rows_set_place(SnapshotRows *rows, const ChangePlace *place);
+/** Rows that are taken from now on are processed now. */
+void snapshot_rows_look_at_clock(SnapshotRows *rows);
 /** Takes a row of COPY in the text format. RETRY / PG_PROTOCOL when it is none. */
 Status snapshot_rows_take(SnapshotRows *rows, size_t table, Slice bytes, Error *err);
 /** No other row of the table follows: what was taken goes out, but perhaps for the last. */

@@ -78,6 +78,12 @@ static void on_worker_result(void *arg, const PGresult *result)
     }
 }
 
+static void on_worker_arrived(void *arg)
+{
+    const SnapshotWorker *worker = arg;
+    worker->with.arrived(worker->with.arg);
+}
+
 static void on_worker_row(void *arg, const char *bytes, size_t length)
 {
     SnapshotWorker *worker = arg;
@@ -143,6 +149,7 @@ void snapshot_worker_read(SnapshotWorker *worker, const SnapshotTable *table,
     pg_conn_send(worker->conn, &(PgQuery){.step = "read a chunk",
                                           .sql = text_string(&sql),
                                           .arg = worker,
+                                          .arrived = on_worker_arrived,
                                           .row = on_worker_row,
                                           .result = on_worker_result,
                                           .done = on_worker_done});

@@ -22,6 +22,8 @@ typedef struct WorkerParts {
     const WalContext *wal;
     Captured *captured;
     void *arg;
+    /** Rows follow that arrived together. */
+    void (*arrived)(void *arg);
     /** A row of COPY in the text format; FAILED: the source is lost with *err. */
     Status (*row)(void *arg, SnapshotWorker *worker, Slice bytes, Error *err);
     void (*news)(void *arg, SnapshotWorker *worker, WorkerNews news);

@@ -264,6 +264,12 @@ static void on_batch(void *arg, Batch *batch)
     }
 }
 
+static void on_arrived(void *arg)
+{
+    const Snapshot *snapshot = arg;
+    snapshot_rows_look_at_clock(snapshot->rows);
+}
+
 static Status on_row(void *arg, SnapshotWorker *worker, Slice bytes, Error *err)
 {
     Snapshot *snapshot = arg;
@@ -569,6 +575,7 @@ Filling *wal_snapshot_new(WalContext *wal, const WalBooks *books, Handover *hand
             snapshot_worker_new(&(WorkerParts){.wal = wal,
                                                .captured = change_reader_captured(books->changes),
                                                .arg = snapshot,
+                                               .arrived = on_arrived,
                                                .row = on_row,
                                                .news = on_news});
     }

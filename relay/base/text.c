@@ -27,14 +27,10 @@ void text_clear(Text *text)
     text_cut(text, 0);
 }
 
-static void text_reserve(Text *text, size_t more)
+void text_grow(Text *text, size_t more)
 {
-    size_t needed = text->length + more + 1;
-    if (needed <= text->capacity) {
-        return;
-    }
     size_t capacity = text->capacity > 0 ? text->capacity : 128;
-    while (capacity < needed) {
+    while (capacity - text->length <= more) {
         capacity *= 2;
     }
     text->data = x_realloc(text->data, capacity);
@@ -43,29 +39,22 @@ static void text_reserve(Text *text, size_t more)
 
 void text_append(Text *text, const char *bytes, size_t length)
 {
-    text_reserve(text, length);
-    if (length > 0) {
-        memcpy(text->data + text->length, bytes, length);
-    }
-    text->length += length;
-    text->data[text->length] = '\0';
+    text_put(text, (Slice){.data = bytes, .length = length});
 }
 
 void text_add(Text *text, const char *string)
 {
-    text_append(text, string, strlen(string));
+    text_put(text, slice_of(string));
 }
 
 void text_add_slice(Text *text, Slice slice)
 {
-    text_append(text, slice.data, slice.length);
+    text_put(text, slice);
 }
 
 void text_add_char(Text *text, char c)
 {
-    text_reserve(text, 1);
-    text->data[text->length++] = c;
-    text->data[text->length] = '\0';
+    text_put_char(text, c);
 }
 
 void text_printf(Text *text, const char *format, ...)
@@ -77,9 +66,8 @@ void text_printf(Text *text, const char *format, ...)
     int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
     if (length > 0) {
-        text_reserve(text, (size_t)length);
-        vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
-        text->length += (size_t)length;
+        vsnprintf(text_room(text, (size_t)length), (size_t)length + 1, format, again);
+        text_wrote(text, (size_t)length);
     }
     va_end(again);
 }

@@ -1,9 +1,10 @@
 /* text: a growable string for building SQL, JSON and HTTP answers. Always NUL-terminated once
- * something was appended. Not for the hot path's per-event bytes (those live in an arena). */
+ * something was appended. What an event keeps lives in an arena. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/slice.h"
 
@@ -40,5 +41,48 @@ void text_add_shown(Text *text, const char *foreign, bool keep_lines);
 char *text_fold(char *text);
 /** The content ("" when empty); owned by the text. */
 const char *text_string(const Text *text);
+/** The same as a slice: never the null slice. */
+static inline Slice text_slice(const Text *text)
+{
+    return (Slice){.data = text->data != NULL ? text->data : "", .length = text->length};
+}
 
-#define AUTO_BUFFER __attribute__((cleanup(text_free))) Text
+/* The same inline, for records of changes, which are put together from many small pieces. */
+
+/** Slow path of text_room(): memory for `more` bytes and the NUL. */
+void text_grow(Text *text, size_t more);
+
+/** Where the next bytes go; there is room for `more` of them and for the NUL. Whoever writes there
+ * says how many with text_wrote(). */
+static inline char *text_room(Text *text, size_t more)
+{
+    if (text->capacity - text->length <= more) {
+        text_grow(text, more);
+    }
+    return text->data + text->length;
+}
+
+static inline void text_wrote(Text *text, size_t length)
+{
+    text->length += length;
+    text->data[text->length] = '\0';
+}
+
+static inline void text_put(Text *text, Slice bytes)
+{
+    char *at = text_room(text, bytes.length);
+    if (bytes.length > 0) {
+        memcpy(at, bytes.data, bytes.length);
+    }
+    text_wrote(text, bytes.length);
+}
+
+static inline void text_put_char(Text *text, char c)
+{
+    *text_room(text, 1) = c;
+    text_wrote(text, 1);
+}
+
+#define TEXT_PUT(text, literal) text_put(text, SLICE_LITERAL(literal))
+
+#define AUTO_BUFFER             __attribute__((cleanup(text_free))) Text

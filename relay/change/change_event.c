@@ -9,25 +9,13 @@
 #include "change/change_row.h"
 #include "change/change_value.h"
 
-#define DEBEZIUM_VERSION "3.6.1.Final"
-#define CONTEXT          "__debezium.context."
+#define CONTEXT "__debezium.context."
 
 enum { CONTEXT_HEADERS = 4 };
 
-/* What is the same in all records of a transaction, and of which one it is. */
-typedef struct TransactionText {
-    Text head;  /* the source block up to its own LSN; empty: of none yet */
-    Text times; /* behind it, with a comma at the end */
-    int64_t committed_at_us;
-    uint64_t last_commit;
-    ChangeSnapshot snapshot;
-} TransactionText;
-
 struct ChangeEvents {
     ChangeBinary binary;
-    char *source; /* "source":{"version":..., up to "ts_ms": */
-    TransactionText *same;
-    char *database;
+    ChangeSource *source;
     char *prefix;
     char *run;
     char *message_topic;
@@ -40,24 +28,12 @@ struct ChangeEvents {
     ChangeOut *out;
 };
 
-static char *json_of(const char *text)
-{
-    AUTO_BUFFER json = TEXT_EMPTY;
-    (void)change_json_string(&json, slice_of(text));
-    return x_strdup(text_string(&json));
-}
-
 ChangeEvents *change_events_new(const ChangeOptions *options)
 {
     ChangeEvents *events = x_calloc(1, sizeof(*events));
     events->binary = options->modes.binary;
     events->out = x_calloc(1, sizeof(*events->out));
-    events->same = x_calloc(1, sizeof(*events->same));
-    AUTO_TEXT prefix = json_of(options->prefix);
-    events->source = x_format("\"source\":{\"version\":\"" DEBEZIUM_VERSION
-                              "\",\"connector\":\"postgresql\",\"name\":%s,\"ts_ms\":",
-                              prefix);
-    events->database = json_of(options->database);
+    events->source = change_source_new(options->prefix, options->database);
     events->prefix = x_strdup(options->prefix);
     events->run = x_strdup(options->run);
     events->message_topic = x_format("%s.message", options->prefix);
@@ -69,8 +45,10 @@ ChangeEvents *change_events_new(const ChangeOptions *options)
     for (ChangeHead head = HEAD_MESSAGE_KEY; head <= HEAD_TRANSACTION_VALUE; head++) {
         events->heads[head] = schemas ? change_envelope_head(head, content) : x_strdup("");
     }
+    AUTO_BUFFER server = TEXT_EMPTY;
+    (void)change_json_string(&server, slice_of(options->prefix));
     events->heartbeat_key = x_format("%s{\"serverName\":%s}%s", events->heads[HEAD_HEARTBEAT_KEY],
-                                     prefix, events->close);
+                                     text_string(&server), events->close);
     const RecordHeader context[1 + CONTEXT_HEADERS] = {
         {SLICE_NULL, SLICE_NULL},
         {SLICE_LITERAL(CONTEXT "connectorLogicalName"), slice_of(events->prefix)},
@@ -88,11 +66,7 @@ void change_events_free(ChangeEvents **events)
     if (old == NULL) {
         return;
     }
-    free(old->source);
-    text_free(&old->same->head);
-    text_free(&old->same->times);
-    free(old->same);
-    free(old->database);
+    change_source_free(&old->source);
     free(old->prefix);
     free(old->run);
     free(old->message_topic);
@@ -107,121 +81,9 @@ void change_events_free(ChangeEvents **events)
     free(old);
 }
 
-static void add_lsn(Text *json, uint64_t lsn)
-{
-    if (lsn == 0) {
-        text_add(json, "null");
-        return;
-    }
-    text_add(json, "\\\"");
-    change_json_number(json, (int64_t)lsn);
-    text_add(json, "\\\"");
-}
-
-/* The LSN is that of this record: within a transaction they differ. */
-static void add_transaction_id(Text *json, const ChangePlace *place)
-{
-    text_add(json, "{\"id\":\"");
-    change_json_number(json, place->xid);
-    text_add_char(json, ':');
-    change_json_number(json, (int64_t)place->lsn);
-    text_add_char(json, '"');
-}
-
-static void set_same(ChangeEvents *events, const ChangePlace *place)
-{
-    static const char *const SNAPSHOTS[] = {
-        [SNAPSHOT_NO] = "false",
-        [SNAPSHOT_ROW] = "true",
-        [SNAPSHOT_FIRST] = "first",
-        [SNAPSHOT_FIRST_OF_TABLE] = "first_in_data_collection",
-        [SNAPSHOT_LAST_OF_TABLE] = "last_in_data_collection",
-        [SNAPSHOT_LAST] = "last",
-        [SNAPSHOT_INCREMENTAL] = "incremental",
-    };
-    if (events->same->head.length > 0 && events->same->committed_at_us == place->committed_at_us &&
-        events->same->last_commit == place->last_commit &&
-        events->same->snapshot == place->snapshot) {
-        return;
-    }
-    events->same->committed_at_us = place->committed_at_us;
-    events->same->last_commit = place->last_commit;
-    events->same->snapshot = place->snapshot;
-    Text *json = &events->same->head;
-    text_clear(json);
-    text_add(json, events->source);
-    change_json_number(json, place->committed_at_us / 1000);
-    text_add(json, ",\"snapshot\":\"");
-    text_add(json, SNAPSHOTS[place->snapshot]);
-    text_add(json, "\",\"db\":");
-    text_add(json, events->database);
-    text_add(json, ",\"sequence\":\"[");
-    add_lsn(json, place->last_commit);
-    text_add_char(json, ',');
-    json = &events->same->times;
-    text_clear(json);
-    text_add(json, "]\",\"ts_us\":");
-    change_json_number(json, place->committed_at_us);
-    text_add(json, ",\"ts_ns\":");
-    change_json_number(json, place->committed_at_us * 1000);
-    text_add_char(json, ',');
-}
-
-static Slice slice_of_text(const Text *text)
-{
-    return (Slice){.data = text_string(text), .length = text->length};
-}
-
-static void add_origin(Text *json, const ChangePlace *place)
-{
-    if (slice_is_null(place->origin)) {
-        text_add(json, "null,\"origin_lsn\":null");
-        return;
-    }
-    (void)change_json_string(json, place->origin);
-    text_add(json, ",\"origin_lsn\":");
-    change_json_number(json, (int64_t)place->origin_lsn);
-}
-
-/* The source block and the one of the transaction, with a comma behind. */
-static void add_source(ChangeEvents *events, const char *table, const ChangePlace *place)
-{
-    Text *json = &events->out->json;
-    set_same(events, place);
-    text_add_slice(json, slice_of_text(&events->same->head));
-    add_lsn(json, place->lsn);
-    text_add_slice(json, slice_of_text(&events->same->times));
-    text_add(json, table);
-    text_add(json, ",\"txId\":");
-    if (place->xid != 0) {
-        change_json_number(json, place->xid);
-    } else {
-        text_add(json, "null");
-    }
-    text_add(json, ",\"lsn\":");
-    if (place->lsn != 0) {
-        change_json_number(json, (int64_t)place->lsn);
-    } else {
-        text_add(json, "null");
-    }
-    text_add(json, ",\"xmin\":null,\"origin\":");
-    add_origin(json, place);
-    text_add(json, "},\"transaction\":");
-    if (!place->in_transaction) {
-        text_add(json, "null,");
-        return;
-    }
-    add_transaction_id(json, place);
-    text_add(json, ",\"total_order\":");
-    change_json_number(json, (int64_t)place->total_order);
-    text_add(json, ",\"data_collection_order\":");
-    change_json_number(json, (int64_t)place->table_order);
-    text_add(json, "},");
-}
-
 static Slice taken(ChangeEvents *events, Arena *arena)
 {
-    return arena_copy(arena, slice_of_text(&events->out->json));
+    return arena_copy(arena, text_slice(&events->out->json));
 }
 
 /* One change on its way into records. */
@@ -243,11 +105,13 @@ static Status make_key(const Making *making, const Slice *row, const Slice *old,
     }
     ChangeOut *out = making->events->out;
     text_clear(&out->json);
-    text_add(&out->json, making->table->key_head);
+    text_put(&out->json, text_slice(&making->table->key_head));
     if (change_row_write_key(making->table, row, old, out, making->err) != OK) {
         return FAILED;
     }
-    text_add(&out->json, making->table->close);
+    if (making->table->value_head.length > 0) {
+        text_put_char(&out->json, '}');
+    }
     *ret = taken(making->events, making->arena);
     return OK;
 }
@@ -256,32 +120,32 @@ static Status make_value(const Making *making, char op, const Slice *before, con
                          const Slice *old, Slice *ret)
 {
     ChangeOut *out = making->events->out;
-    text_clear(&out->json);
-    text_add(&out->json, making->table->value_head);
-    text_add(&out->json, "{\"before\":");
+    Text *json = &out->json;
+    const ChangeTable *table = making->table;
+    text_clear(json);
+    text_put(json, text_slice(&table->value_head));
+    TEXT_PUT(json, "{\"before\":");
     if (before == NULL) {
-        text_add(&out->json, "null");
-    } else if (change_row_write(making->table, before, NULL, out, making->err) != OK) {
+        TEXT_PUT(json, "null");
+    } else if (change_row_write(table, before, NULL, out, making->err) != OK) {
         return FAILED;
     }
-    text_add(&out->json, ",\"after\":");
+    TEXT_PUT(json, ",\"after\":");
     if (after == NULL) {
-        text_add(&out->json, "null");
-    } else if (change_row_write(making->table, after, old, out, making->err) != OK) {
+        TEXT_PUT(json, "null");
+    } else if (change_row_write(table, after, old, out, making->err) != OK) {
         return FAILED;
     }
-    text_add_char(&out->json, ',');
-    add_source(making->events, making->table->place, making->place);
-    text_add(&out->json, "\"op\":\"");
-    text_add_char(&out->json, op);
-    text_add(&out->json, "\",\"ts_ms\":");
-    change_json_number(&out->json, making->place->now_ns / 1000000);
-    text_add(&out->json, ",\"ts_us\":");
-    change_json_number(&out->json, making->place->now_ns / 1000);
-    text_add(&out->json, ",\"ts_ns\":");
-    change_json_number(&out->json, making->place->now_ns);
-    text_add_char(&out->json, '}');
-    text_add(&out->json, making->table->close);
+    text_put_char(json, ',');
+    change_source_write(making->events->source, text_slice(&table->place), making->place, json);
+    TEXT_PUT(json, "\"op\":\"");
+    text_put_char(json, op);
+    TEXT_PUT(json, "\",");
+    change_source_write_times(making->events->source, making->place->now_ns, json);
+    text_put_char(json, '}');
+    if (table->value_head.length > 0) {
+        text_put_char(json, '}');
+    }
     *ret = taken(making->events, making->arena);
     return OK;
 }
@@ -422,7 +286,8 @@ Status change_event_message(ChangeEvents *events, const ChangeMessage *message, 
     text_add(json, "{\"op\":\"m\",\"ts_ms\":");
     change_json_number(json, message->place->now_ns / 1000000);
     text_add_char(json, ',');
-    add_source(events, "\"schema\":\"\",\"table\":\"\"", message->place);
+    change_source_write(events->source, SLICE_LITERAL("\"schema\":\"\",\"table\":\"\""),
+                        message->place, json);
     text_add(json, "\"message\":{\"prefix\":");
     (void)change_json_string(json, message->prefix);
     text_add(json, ",\"content\":");
@@ -453,7 +318,7 @@ void change_event_transaction(ChangeEvents *events, const ChangeTransaction *end
     Text *json = &events->out->json;
     text_clear(json);
     text_add(json, events->heads[HEAD_TRANSACTION_KEY]);
-    add_transaction_id(json, place);
+    change_source_write_id(place, json);
     text_add_char(json, '}');
     text_add(json, events->close);
     *ret =

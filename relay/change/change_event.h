@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "change/change_source.h"
 #include "change/change_table.h"
 #include "change/change_transaction.h"
 #include "flow/record.h"
@@ -23,35 +24,6 @@ typedef struct ChangeOptions {
 
 ChangeEvents *change_events_new(const ChangeOptions *options);
 void change_events_free(ChangeEvents **events);
-
-/* Which row of a snapshot it is, if it is one. */
-typedef enum ChangeSnapshot {
-    SNAPSHOT_NO,
-    SNAPSHOT_ROW,
-    SNAPSHOT_FIRST,
-    SNAPSHOT_FIRST_OF_TABLE,
-    SNAPSHOT_LAST_OF_TABLE,
-    SNAPSHOT_LAST,
-    SNAPSHOT_INCREMENTAL, /* read beside the stream */
-} ChangeSnapshot;
-
-/* Where a change stands. */
-typedef struct ChangePlace {
-    int64_t committed_at_us; /* since 1970 */
-    int64_t now_ns;          /* since 1970: of the envelope */
-    uint64_t last_commit;    /* end of the transaction seen last; 0: none */
-    uint64_t lsn;            /* 0: none */
-    uint32_t xid;            /* 0: none */
-    Slice origin;            /* replication origin of the transaction; null: it began here */
-    uint64_t origin_lsn;     /* where it ended there; 0: not told */
-    ChangeSnapshot snapshot;
-    const RecordHeader *context; /* of the transaction: behind Debezium's headers; as records do,
-                                    its texts live as long as the arena */
-    size_t context_count;
-    bool in_transaction;  /* the next two are told (transaction_topic) */
-    uint64_t total_order; /* from 1; of the first record, where a key changes */
-    uint64_t table_order;
-} ChangePlace;
 
 typedef struct ChangeRecord {
     Slice topic;

@@ -30,17 +30,42 @@ static void add_escape(Text *out, unsigned char c)
     }
 }
 
+/* How many of the bytes are themselves within a string: neither a quote, a backslash or a control
+ * character, nor of a sequence. Eight at a time: a byte below n has a borrow in its highest bit. */
+static size_t plain_bytes(const char *bytes, size_t length)
+{
+    static const uint64_t ONES = UINT64_C(0x0101010101010101);
+    static const uint64_t HIGH = UINT64_C(0x8080808080808080);
+    size_t at = 0;
+    for (; at + 8 <= length; at += 8) {
+        uint64_t eight;
+        memcpy(&eight, bytes + at, sizeof(eight));
+        uint64_t quote = eight ^ (ONES * '"');
+        uint64_t backslash = eight ^ (ONES * '\\');
+        if (((eight | (eight - ONES * 0x20) | (quote - ONES) | (backslash - ONES)) & HIGH) != 0) {
+            break;
+        }
+    }
+    while (at < length) {
+        unsigned char c = (unsigned char)bytes[at];
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') {
+            break;
+        }
+        at++;
+    }
+    return at;
+}
+
 static bool add_string(Text *out, Slice text, bool beyond)
 {
-    text_add_char(out, '"');
+    text_put_char(out, '"');
     size_t from = 0;
-    size_t at = 0;
-    while (at < text.length) {
-        unsigned char c = (unsigned char)text.data[at];
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-            at++;
-            continue;
+    for (size_t at = 0;;) {
+        at += plain_bytes(text.data + at, text.length - at);
+        if (at == text.length) {
+            break;
         }
+        unsigned char c = (unsigned char)text.data[at];
         size_t length = c < 0x80 ? 1 : utf8_sequence(text.data + at, text.length - at);
         if (length == 0) {
             return false;
@@ -58,8 +83,8 @@ static bool add_string(Text *out, Slice text, bool beyond)
         }
         at += length;
     }
-    text_append(out, text.data + from, at - from);
-    text_add_char(out, '"');
+    text_put(out, (Slice){.data = text.data + from, .length = text.length - from});
+    text_put_char(out, '"');
     return true;
 }
 
@@ -79,15 +104,46 @@ void change_json_base64(Text *out, const unsigned char *bytes, size_t length, bo
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"};
     const char *digits = DIGITS[url_safe];
+    size_t written = (length + 2) / 3 * 4;
+    char *to = text_room(out, written);
     for (size_t at = 0; at < length; at += 3) {
         size_t left = length - at;
         uint32_t group = (uint32_t)bytes[at] << 16 | (left > 1 ? (uint32_t)bytes[at + 1] << 8 : 0) |
                          (left > 2 ? bytes[at + 2] : 0);
-        char four[] = {digits[group >> 18], digits[group >> 12 & 63],
-                       left > 1 ? digits[group >> 6 & 63] : '=',
-                       left > 2 ? digits[group & 63] : '='};
-        text_append(out, four, sizeof(four));
+        *to++ = digits[group >> 18];
+        *to++ = digits[group >> 12 & 63];
+        *to++ = left > 1 ? digits[group >> 6 & 63] : '=';
+        *to++ = left > 2 ? digits[group & 63] : '=';
     }
+    text_wrote(out, written);
+}
+
+/* Of a number above 0: a digit has 3.32 bits, so that their count is off by at most one. */
+static unsigned digits_of(uint64_t number)
+{
+    static const uint64_t POWERS[] = {UINT64_C(1),
+                                      UINT64_C(10),
+                                      UINT64_C(100),
+                                      UINT64_C(1000),
+                                      UINT64_C(10000),
+                                      UINT64_C(100000),
+                                      UINT64_C(1000000),
+                                      UINT64_C(10000000),
+                                      UINT64_C(100000000),
+                                      UINT64_C(1000000000),
+                                      UINT64_C(10000000000),
+                                      UINT64_C(100000000000),
+                                      UINT64_C(1000000000000),
+                                      UINT64_C(10000000000000),
+                                      UINT64_C(100000000000000),
+                                      UINT64_C(1000000000000000),
+                                      UINT64_C(10000000000000000),
+                                      UINT64_C(100000000000000000),
+                                      UINT64_C(1000000000000000000),
+                                      UINT64_C(10000000000000000000)};
+    unsigned bits = 64 - (unsigned)__builtin_clzll(number);
+    unsigned least = bits * 1233 >> 12;
+    return least + (number >= POWERS[least]);
 }
 
 void change_json_number(Text *out, int64_t number)
@@ -96,20 +152,19 @@ void change_json_number(Text *out, int64_t number)
         "00010203040506070809101112131415161718192021222324252627282930313233"
         "34353637383940414243444546474849505152535455565758596061626364656667"
         "6869707172737475767778798081828384858687888990919293949596979899";
-    char digits[21];
-    char *at = digits + sizeof(digits);
     uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
+    unsigned length = (rest == 0 ? 1 : digits_of(rest)) + (number < 0);
+    char *begin = text_room(out, length);
+    *begin = '-';
+    char *at = begin + length;
     for (; rest >= 100; rest /= 100) {
         at -= 2;
         memcpy(at, PAIRS + 2 * (rest % 100), 2);
     }
     if (rest >= 10) {
-        *--at = PAIRS[2 * rest + 1];
-        rest /= 10;
+        memcpy(at - 2, PAIRS + 2 * rest, 2);
+    } else {
+        at[-1] = (char)('0' + rest);
     }
-    *--at = (char)('0' + rest);
-    if (number < 0) {
-        *--at = '-';
-    }
-    text_append(out, at, (size_t)(digits + sizeof(digits) - at));
+    text_wrote(out, length);
 }

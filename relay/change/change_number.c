@@ -7,6 +7,7 @@
  */
 #include "change/change_number.h"
 
+#include <endian.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,10 @@ bool change_number_whole(Slice text, int64_t low, int64_t high, int64_t *ret)
         return false;
     }
     int64_t value = 0; /* kept negative: there is one more of these */
+    size_t fits = text.length < 18 ? text.length : 18;
+    for (; at < fits && (unsigned char)(text.data[at] - '0') <= 9; at++) {
+        value = value * 10 - (text.data[at] - '0');
+    }
     for (; at < text.length; at++) {
         int digit = text.data[at] - '0';
         if (digit < 0 || digit > 9 || __builtin_mul_overflow(value, 10, &value) ||
@@ -298,6 +303,33 @@ static void limbs_add_digits(Limbs *limbs, Slice digits)
     }
 }
 
+/* The same of a number of 64 bits, which nearly all are. */
+static void add_small_complement(Text *out, int64_t value)
+{
+    uint64_t bits = htobe64((uint64_t)value);
+    unsigned char bytes[sizeof(bits)];
+    memcpy(bytes, &bits, sizeof(bits));
+    unsigned char sign = value < 0 ? 0xFF : 0;
+    size_t from = 0;
+    while (from + 1 < sizeof(bytes) && bytes[from] == sign &&
+           ((bytes[from + 1] ^ sign) & 0x80) == 0) {
+        from++;
+    }
+    change_json_base64(out, bytes + from, sizeof(bytes) - from, false);
+}
+
+static int64_t small_of(Slice whole, Slice fraction, size_t wanted)
+{
+    int64_t value = 0;
+    for (size_t i = 0; i < whole.length; i++) {
+        value = value * 10 + (whole.data[i] - '0');
+    }
+    for (size_t i = 0; i < wanted; i++) {
+        value = value * 10 + (i < fraction.length ? fraction.data[i] - '0' : 0);
+    }
+    return value;
+}
+
 bool change_number_decimal(Text *out, Slice text, int scale, Text *scratch, int *ret_scale)
 {
     bool negative = false;
@@ -313,7 +345,13 @@ bool change_number_decimal(Text *out, Slice text, int scale, Text *scratch, int 
     if (fraction.length > wanted) {
         return false;
     }
+    *ret_scale = (int)wanted;
     size_t digits = whole.length + wanted;
+    if (digits <= 18) {
+        int64_t value = small_of(whole, fraction, wanted);
+        add_small_complement(out, negative ? -value : value);
+        return true;
+    }
     uint32_t few[16];
     Limbs limbs = {.at = digits > 9 * 14 ? x_calloc(digits / 9 + 2, sizeof(uint32_t)) : few};
     limbs_add_digits(&limbs, whole);
@@ -325,7 +363,6 @@ bool change_number_decimal(Text *out, Slice text, int scale, Text *scratch, int 
     if (limbs.at != few) {
         free(limbs.at);
     }
-    *ret_scale = (int)wanted;
     return true;
 }
 

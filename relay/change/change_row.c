@@ -77,11 +77,11 @@ static Status write_value(const ChangeTable *table, size_t at, const Slice *row,
 static void close_object(Text *json, size_t begin)
 {
     if (json->length == begin) {
-        text_add_char(json, '{');
+        text_put_char(json, '{');
     } else {
         json->data[begin] = '{';
     }
-    text_add_char(json, '}');
+    text_put_char(json, '}');
 }
 
 Status change_row_write(const ChangeTable *table, const Slice *row, const Slice *old,
@@ -91,7 +91,7 @@ Status change_row_write(const ChangeTable *table, const Slice *row, const Slice 
     for (size_t i = 0; i < table->count; i++) {
         const ChangeTableColumn *column = &table->columns[i];
         if (column->shown) {
-            text_append(&out->json, column->member, column->member_length);
+            text_put(&out->json, (Slice){.data = column->member, .length = column->member_length});
             if (write_value(table, i, row, old, out, err) != OK) {
                 return FAILED;
             }
@@ -107,12 +107,14 @@ Status change_row_write_key(const ChangeTable *table, const Slice *row, const Sl
     size_t begin = out->json.length;
     for (size_t i = 0; i < table->key_count; i++) {
         const ChangeTableColumn *column = &table->columns[table->key[i]];
-        text_append(&out->json, column->member, column->member_length);
+        text_put(&out->json, (Slice){.data = column->member, .length = column->member_length});
         if (write_value(table, table->key[i], row, old, out, err) != OK) {
             return FAILED;
         }
     }
-    text_add(&out->json, table->key_table);
+    if (table->key_table[0] != '\0') {
+        text_add(&out->json, table->key_table);
+    }
     close_object(&out->json, begin);
     return OK;
 }

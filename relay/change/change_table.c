@@ -268,26 +268,24 @@ static void add_field(const ChangeTableColumn *column, bool redacted, Text *out)
                        out);
 }
 
-static char *key_schema(const Making *making)
+static void add_key_schema(const Making *making, Text *out)
 {
     const ChangeTable *table = making->table;
-    AUTO_BUFFER out = TEXT_EMPTY;
-    text_add(&out, "{\"schema\":{\"type\":\"struct\",\"fields\":[");
+    text_add(out, "{\"schema\":{\"type\":\"struct\",\"fields\":[");
     for (size_t i = 0; i < table->key_count; i++) {
-        text_add(&out, i > 0 ? "," : "");
-        add_field(&table->columns[table->key[i]], false, &out);
+        text_add(out, i > 0 ? "," : "");
+        add_field(&table->columns[table->key[i]], false, out);
     }
     if (table->key_table[0] != '\0') {
-        text_add(&out, ",{\"type\":\"string\",\"optional\":false,\"field\":\"" KEY_TABLE "\"}");
+        text_add(out, ",{\"type\":\"string\",\"optional\":false,\"field\":\"" KEY_TABLE "\"}");
     }
-    text_add(&out, "],\"optional\":false,\"name\":");
+    text_add(out, "],\"optional\":false,\"name\":");
     AUTO_TEXT name = x_format("%s.Key", making->base);
-    (void)change_json_string(&out, slice_of(name));
-    text_add(&out, "},\"payload\":");
-    return x_strdup(text_string(&out));
+    (void)change_json_string(out, slice_of(name));
+    text_add(out, "},\"payload\":");
 }
 
-static char *value_schema(const Making *making)
+static void add_value_schema(const Making *making, Text *out)
 {
     const ChangeTable *table = making->table;
     AUTO_BUFFER row = TEXT_EMPTY;
@@ -307,10 +305,11 @@ static char *value_schema(const Making *making)
     AUTO_TEXT envelope = json_of(envelope_name);
     AUTO_BUFFER fields = TEXT_EMPTY;
     change_envelope_fields(&fields);
-    return x_format("{\"schema\":{\"type\":\"struct\",\"fields\":[%s,\"field\":\"before\"},%s,"
-                    "\"field\":\"after\"},%s],\"optional\":false,\"name\":%s,\"version\":2},"
-                    "\"payload\":",
-                    text_string(&row), text_string(&row), text_string(&fields), envelope);
+    text_printf(out,
+                "{\"schema\":{\"type\":\"struct\",\"fields\":[%s,\"field\":\"before\"},%s,"
+                "\"field\":\"after\"},%s],\"optional\":false,\"name\":%s,\"version\":2},"
+                "\"payload\":",
+                text_string(&row), text_string(&row), text_string(&fields), envelope);
 }
 
 static Status make_table(Making *making, Error *err)
@@ -335,11 +334,13 @@ static Status make_table(Making *making, Error *err)
     }
     AUTO_TEXT schema = json_of(names.schema);
     AUTO_TEXT name = json_of(names.table);
-    table->place = x_format("\"schema\":%s,\"table\":%s", schema, name);
+    text_printf(&table->place, "\"schema\":%s,\"table\":%s", schema, name);
     bool schemas = (making->tables->modes->told & TOLD_SCHEMAS) != 0;
     table->close = schemas ? "}" : "";
-    table->key_head = schemas ? key_schema(making) : x_strdup("");
-    table->value_head = schemas ? value_schema(making) : x_strdup("");
+    if (schemas) {
+        add_key_schema(making, &table->key_head);
+        add_value_schema(making, &table->value_head);
+    }
     return OK;
 }
 
@@ -397,9 +398,9 @@ void change_table_free(ChangeTable **table)
     free(old->key_table);
     free(old->name);
     free(old->topic);
-    free(old->place);
-    free(old->key_head);
-    free(old->value_head);
+    text_free(&old->place);
+    text_free(&old->key_head);
+    text_free(&old->value_head);
     free(old);
 }
 

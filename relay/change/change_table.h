@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "base/text.h"
 #include "change/change_catalog.h"
 #include "change/change_out.h"
 #include "change/change_redact.h"
@@ -33,9 +34,9 @@ typedef struct ChangeTable {
     uint32_t oid;
     char *name;        /* schema.table, for people and for transactions */
     char *topic;       /* that of the mapping, else prefix.schema.table, as Kafka takes it */
-    char *place;       /* "schema":"...","table":"..." of the source block */
-    char *key_head;    /* {"schema":{...},"payload": or "" */
-    char *value_head;  /* the same of the value */
+    Text place;        /* "schema":"...","table":"..." of the source block */
+    Text key_head;     /* {"schema":{...},"payload": or "" */
+    Text value_head;   /* the same of the value */
     const char *close; /* "}" or "" */
     char *key_table;   /* the member of the key that names the table, with its comma; "": none */
     size_t key_count;

@@ -253,6 +253,14 @@ int64_t change_time_interval_us(const ChangeInterval *interval)
     return us < -0x1p63 ? INT64_MIN : (int64_t)us;
 }
 
+/* The digits of a number, so many of them. */
+static void set_digits(char *at, int count, int64_t number_of)
+{
+    for (int i = count - 1; i >= 0; i--, number_of /= 10) {
+        at[i] = (char)('0' + number_of % 10);
+    }
+}
+
 /* Nine digits of the double, the rest cut off: where it is a little less than the microseconds,
  * they are a nanosecond less. */
 static void add_seconds(Text *out, int64_t us)
@@ -265,11 +273,9 @@ static void add_seconds(Text *out, int64_t us)
     change_json_number(out, ns / 1000000000);
     int64_t fraction = ns % 1000000000;
     if (fraction > 0) {
-        char digits[] = ".000000000";
-        size_t length = sizeof(digits) - 1;
-        for (size_t i = length; --i > 0; fraction /= 10) {
-            digits[i] = (char)('0' + fraction % 10);
-        }
+        char digits[10] = {'.'};
+        int length = 10;
+        set_digits(digits + 1, 9, fraction);
         while (digits[length - 1] == '0') {
             length--;
         }
@@ -291,12 +297,6 @@ void change_time_interval_text(Text *out, const ChangeInterval *interval)
     text_add_char(out, 'S');
 }
 
-static void add_two(Text *out, int64_t number_of)
-{
-    char two[] = {(char)('0' + number_of / 10), (char)('0' + number_of % 10)};
-    text_append(out, two, sizeof(two));
-}
-
 void change_time_date_text(Text *out, int64_t days)
 {
     days += 719468;
@@ -312,35 +312,79 @@ void change_time_date_text(Text *out, int64_t days)
         text_add_char(out, year < 0 ? '-' : '+');
         year = year < 0 ? -year : year;
     }
-    for (int64_t least = 1000; least > 1 && year < least; least /= 10) {
-        text_add_char(out, '0');
+    if (year > 9999) {
+        change_json_number(out, year);
+    } else {
+        set_digits(text_room(out, 4), 4, year);
+        text_wrote(out, 4);
     }
-    change_json_number(out, year);
-    text_add_char(out, '-');
-    add_two(out, month);
-    text_add_char(out, '-');
-    add_two(out, day);
+    char rest[6] = {'-', '0', '0', '-', '0', '0'};
+    set_digits(rest + 1, 2, month);
+    set_digits(rest + 4, 2, day);
+    text_put(out, (Slice){.data = rest, .length = sizeof(rest)});
 }
 
 void change_time_clock_text(Text *out, int64_t us, int digits)
 {
     int64_t seconds = us / 1000000;
-    add_two(out, seconds / 3600);
-    text_add_char(out, ':');
-    add_two(out, seconds / 60 % 60);
-    text_add_char(out, ':');
-    add_two(out, seconds % 60);
-    int64_t fraction = us % 1000000;
-    if (fraction == 0 && digits == CHANGE_DIGITS_NEEDED) {
-        return;
+    char text[15] = {[2] = ':', [5] = ':', [8] = '.'};
+    set_digits(text, 2, seconds / 3600);
+    set_digits(text + 3, 2, seconds / 60 % 60);
+    set_digits(text + 6, 2, seconds % 60);
+    set_digits(text + 9, 6, us % 1000000);
+    size_t length = 9 + (size_t)(digits == CHANGE_DIGITS_NEEDED ? 6 : digits);
+    if (digits == CHANGE_DIGITS_NEEDED) {
+        while (text[length - 1] == '0' && length > 9) {
+            length--;
+        }
+        length -= length == 9; /* no fraction: no point */
     }
-    char text[7] = {'.'};
-    for (int i = 6; i > 0; i--, fraction /= 10) {
-        text[i] = (char)('0' + fraction % 10);
+    text_put(out, (Slice){.data = text, .length = length});
+}
+
+static int two_digits(const char *at)
+{
+    return (at[0] - '0') * 10 + at[1] - '0';
+}
+
+/* Of a text that has the shape. Days that only leap years have are left to arithmetic. */
+static bool is_plain_moment(const char *at)
+{
+    static const char DAYS[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int month = two_digits(at + 5);
+    int day = two_digits(at + 8);
+    return memcmp(at, "0000", 4) != 0 && month >= 1 && month <= 12 && day >= 1 &&
+           day <= DAYS[month - 1] && two_digits(at + 11) <= 23 && two_digits(at + 14) <= 59 &&
+           two_digits(at + 17) <= 59;
+}
+
+bool change_time_utc_text(Text *out, Slice text, int digits)
+{
+    static const char SHAPE[] = "0000-00-00 00:00:00.000000";
+    enum { SECONDS = 19, DATE = 10, OFFSET = 3, FRACTION_MAX = 6 };
+    size_t length = text.length - OFFSET;
+    if (text.length < SECONDS + OFFSET || length > SECONDS + 1 + FRACTION_MAX ||
+        length == SECONDS + 1 || memcmp(text.data + length, "+00", OFFSET) != 0) {
+        return false;
     }
-    int length = digits == CHANGE_DIGITS_NEEDED ? 7 : digits + 1;
-    while (digits == CHANGE_DIGITS_NEEDED && text[length - 1] == '0') {
-        length--;
+    bool odd = false;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        odd |= SHAPE[i] == '0' ? (unsigned char)(c - '0') > 9 : c != (unsigned char)SHAPE[i];
     }
-    text_append(out, text, (size_t)length);
+    if (odd || !is_plain_moment(text.data)) {
+        return false;
+    }
+    size_t given = length > SECONDS ? length - SECONDS - 1 : 0;
+    size_t wanted = digits == CHANGE_DIGITS_NEEDED ? given : (size_t)digits;
+    while (digits == CHANGE_DIGITS_NEEDED && wanted > 0 && text.data[SECONDS + wanted] == '0') {
+        wanted--;
+    }
+    char moment[] = "0000-00-00T00:00:00.000000Z";
+    memcpy(moment, text.data, given < wanted ? length : SECONDS + (wanted > 0 ? 1 : 0) + wanted);
+    moment[DATE] = 'T';
+    size_t end = SECONDS + (wanted > 0 ? 1 : 0) + wanted;
+    moment[end] = 'Z';
+    text_put(out, (Slice){.data = moment, .length = end + 1});
+    return true;
 }

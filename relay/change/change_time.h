@@ -46,3 +46,8 @@ void change_time_date_text(Text *out, int64_t days);
 /** "13:51:30.123456"; digits: behind the point, CHANGE_DIGITS_NEEDED: as many as are not zero. */
 enum { CHANGE_DIGITS_NEEDED = 0 };
 void change_time_clock_text(Text *out, int64_t us, int digits);
+
+/** "2016-11-04T13:51:30.123456Z" of "2016-11-04 13:51:30.123456+00", without a way through numbers:
+ * what change_time_stamp() and the two above make of nearly every timestamp. False, with nothing
+ * written: it is one of the others, or none. */
+bool change_time_utc_text(Text *out, Slice text, int digits);

@@ -40,7 +40,11 @@ static ChangeWritten write_whole(const ChangeType *type, Slice text, Text *json)
     if (!change_number_whole(text, type->low, type->high, &value)) {
         return CHANGE_BAD;
     }
-    change_json_number(json, value);
+    if (text.data[0] != '0' && (text.data[0] != '-' || text.data[1] != '0')) {
+        text_put(json, text); /* as JSON has it: only zeros in front would differ */
+    } else {
+        change_json_number(json, value);
+    }
     return CHANGE_WRITTEN;
 }
 
@@ -51,11 +55,11 @@ static ChangeWritten write_decimal(const ChangeType *type, Slice text, ChangeOut
         return CHANGE_AS_NULL;
     }
     if (type->shape == SHAPE_DECIMAL) {
-        text_add_char(&out->json, '"');
+        text_put_char(&out->json, '"');
         if (!change_number_decimal(&out->json, text, type->scale, &out->scratch, &scale)) {
             return CHANGE_BAD;
         }
-        text_add_char(&out->json, '"');
+        text_put_char(&out->json, '"');
         return CHANGE_WRITTEN;
     }
     /* The scale comes first, and is known last. */
@@ -245,11 +249,11 @@ static ChangeWritten write_time(const ChangeType *type, Slice text, Text *json)
 
 static void add_stamp_text(Text *json, int64_t days, int64_t us, int digits)
 {
-    text_add_char(json, '"');
+    text_put_char(json, '"');
     change_time_date_text(json, days);
-    text_add_char(json, 'T');
+    text_put_char(json, 'T');
     change_time_clock_text(json, us, digits);
-    text_add(json, "Z\"");
+    TEXT_PUT(json, "Z\"");
 }
 
 static ChangeWritten write_endless(const ChangeType *type, int64_t us, Text *json)
@@ -301,6 +305,12 @@ static ChangeWritten write_stamp(const ChangeType *type, Slice text, Text *json)
 
 static ChangeWritten write_stamp_zone(const ChangeType *type, Slice text, Text *json)
 {
+    text_put_char(json, '"');
+    if (change_time_utc_text(json, text, type->digits)) {
+        text_put_char(json, '"');
+        return CHANGE_WRITTEN;
+    }
+    text_cut(json, json->length - 1);
     int64_t days = 0;
     int64_t us = 0;
     switch (change_time_stamp(text, true, &days, &us)) {

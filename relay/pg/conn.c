@@ -275,6 +275,9 @@ static void conn_finish_query(PgConn *conn)
 /* False: wait for more input, or the query (or connection) has ended inside a callback. */
 static bool conn_read_copy(PgConn *conn)
 {
+    if (conn->query->arrived != NULL) {
+        conn->query->arrived(conn->query->arg);
+    }
     for (;;) {
         char *row = NULL;
         int length = PQgetCopyData(conn->pg, &row, 1);

@@ -60,6 +60,8 @@ typedef struct PgQuery {
     const char *const *then_values; /* text */
     int rows_wanted; /* so many results must hold a row: else the answer is none to the question */
     void *arg;
+    /** Rows of COPY TO STDOUT follow that arrived together. NULL: not wanted. */
+    void (*arrived)(void *arg);
     /** A row of COPY TO STDOUT, which the query must bring then, even without rows; the bytes are
      * valid during the call. */
     void (*row)(void *arg, const char *bytes, size_t length);

@@ -11,11 +11,13 @@ enum { COLUMNS = 3 };
 static PipelineConfig pipeline;
 static ChangeTableColumn columns[COLUMNS];
 static uint16_t record_key[COLUMNS];
-static ChangeTable table = {.oid = 7,
-                            .place = GIVEN("\"schema\":\"public\",\"table\":\"item\""),
-                            .count = COLUMNS,
-                            .columns = columns,
-                            .key = record_key};
+#define SOURCE_PLACE "\"schema\":\"public\",\"table\":\"item\""
+static ChangeTable table = {
+    .oid = 7,
+    .place = {.data = GIVEN(SOURCE_PLACE), .length = sizeof(SOURCE_PLACE) - 1},
+    .count = COLUMNS,
+    .columns = columns,
+    .key = record_key};
 static Arena arena;
 
 static void begin(void)

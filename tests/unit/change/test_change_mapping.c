@@ -46,8 +46,8 @@ static void expect_topic(const char *template, const char *topic)
     MappingConfig mapping = {.table = NAME("shop.*"), .topic = NAME(template)};
     cr_assert_eq(rig_table(rig, PERSON, &mapping), OK, "%s", error_message(&rig->err));
     cr_expect_str_eq(rig->table->topic, topic);
-    cr_expect_not_null(strstr(rig->table->value_head, "\"name\":\"p.shop.item.Envelope\""));
-    cr_expect_not_null(strstr(rig->table->key_head, "\"name\":\"p.shop.item.Key\""));
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "\"name\":\"p.shop.item.Envelope\""));
+    cr_expect_not_null(strstr(text_string(&rig->table->key_head), "\"name\":\"p.shop.item.Key\""));
 }
 
 Test(change_mapping, the_topic_is_a_template_and_names_of_schemas_are_not)

@@ -42,7 +42,7 @@ Test(change_table, a_table_without_columns_has_rows)
     rig_free(&rig);
     rig = rig_new(true);
     cr_assert_eq(rig_table(rig, columns, NULL), OK);
-    cr_expect_not_null(strstr(rig->table->value_head, "{\"type\":\"struct\",\"fields\":[],"
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "{\"type\":\"struct\",\"fields\":[],"
                                                       "\"optional\":true,"));
 }
 
@@ -54,7 +54,7 @@ Test(change_table, a_domain_over_an_enum_is_that_enum)
     rig_free(&rig);
     rig = rig_new(true);
     cr_assert_eq(rig_table(rig, columns, NULL), OK);
-    cr_expect_not_null(strstr(rig->table->value_head, "\"parameters\":{\"allowed\":\"sad,ok\"},"
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "\"parameters\":{\"allowed\":\"sad,ok\"},"
                                                       "\"field\":\"f\""));
 }
 
