@@ -31,6 +31,18 @@ static Status unsent(const ChangeTable *table, const ChangeTableColumn *column, 
                            "the old value, or allow NULL in the column.");
 }
 
+/* NaN, infinities, or a timestamp that the mode cannot hold, where NULL is none either. */
+static Status inexpressible(const ChangeTable *table, const ChangeTableColumn *column, Error *err)
+{
+    error_set(
+        err, CODE_CHANGE_UNREADABLE,
+        "table '%s', column '%s': records have nothing for this value, and the column may not "
+        "be NULL",
+        table->name, column->name);
+    return error_hint(err, "Other modes may express it: decimal = \"string\" has NaN, and time = "
+                           "\"microseconds\" the years before 1678 and behind 2261.");
+}
+
 static Status stale(const ChangeTable *table, const ChangeTableColumn *column, Error *err)
 {
     return error_set(err, CODE_CHANGE_SCHEMA_STALE,
@@ -63,6 +75,9 @@ static Status write_value(const ChangeTable *table, size_t at, const Slice *row,
     case CHANGE_WRITTEN:
         return OK;
     case CHANGE_AS_NULL:
+        if (!column->optional && column->fallback == NULL) {
+            return inexpressible(table, column, err);
+        }
         text_add(&out->json, column->null);
         return OK;
     case CHANGE_STALE:

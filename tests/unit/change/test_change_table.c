@@ -42,8 +42,9 @@ Test(change_table, a_table_without_columns_has_rows)
     rig_free(&rig);
     rig = rig_new(true);
     cr_assert_eq(rig_table(rig, columns, NULL), OK);
-    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "{\"type\":\"struct\",\"fields\":[],"
-                                                      "\"optional\":true,"));
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head),
+                              "{\"type\":\"struct\",\"fields\":[],"
+                              "\"optional\":true,"));
 }
 
 Test(change_table, a_domain_over_an_enum_is_that_enum)
@@ -54,8 +55,9 @@ Test(change_table, a_domain_over_an_enum_is_that_enum)
     rig_free(&rig);
     rig = rig_new(true);
     cr_assert_eq(rig_table(rig, columns, NULL), OK);
-    cr_expect_not_null(strstr(text_string(&rig->table->value_head), "\"parameters\":{\"allowed\":\"sad,ok\"},"
-                                                      "\"field\":\"f\""));
+    cr_expect_not_null(strstr(text_string(&rig->table->value_head),
+                              "\"parameters\":{\"allowed\":\"sad,ok\"},"
+                              "\"field\":\"f\""));
 }
 
 Test(change_table, quotes_of_a_name_stay_where_the_name_without_them_is_taken)
@@ -107,6 +109,19 @@ Test(change_table, a_text_that_is_no_value_is_told_without_it)
     expect_unreadable(790, false, "1.234,56 \xe2\x82\xac",
                       "table 'shop.item', column 'v': the text of the value is none of its type",
                       "set lc_monetary to 'C'");
+}
+
+/* Debezium stops there, too. */
+Test(change_table, a_value_that_no_record_can_have_is_never_a_zero)
+{
+    expect_unreadable(1700, true, "NaN",
+                      "table 'shop.item', column 'v': records have nothing for this value, and the "
+                      "column may not be NULL",
+                      "decimal = \"string\"");
+    const int32_t two = (6 << 16 | 2) + 4;
+    const RigColumn columns[] = {{"v", 1700, two, true, 0, "1.5"}, {.name = NULL}};
+    const char *row[] = {"NaN"};
+    expect_after(columns, row, "{\"v\":\"AJY=\"}");
 }
 
 /* Debezium stops there. */
