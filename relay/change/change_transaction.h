@@ -15,6 +15,7 @@ typedef struct ChangeCount {
 
 typedef struct ChangeTransaction {
     uint64_t records;
+    size_t messages; /* each a key of Debezium's map, whose size makes its order */
     VEC(ChangeCount) tables;
 } ChangeTransaction;
 
