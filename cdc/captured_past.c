@@ -31,6 +31,15 @@ static void past_set(char **name, Slice to)
 
 /* Names. */
 
+/* A column of another name may be another column: a NULL of then would be shown as the default of
+ * that. Debezium, too, knows no default and no NOT NULL of a name that the catalog does not have. */
+static void past_distrust(ChangeColumnFacts *column)
+{
+    free(column->fallback);
+    column->fallback = NULL;
+    column->not_null = false;
+}
+
 /* A column that was renamed since has its name of then; a mapping may mean it by that of now. */
 static void past_take_names(const CapturedRelation *relation, ChangeTableFacts *table)
 {
@@ -40,12 +49,17 @@ static void past_take_names(const CapturedRelation *relation, ChangeTableFacts *
             at++;
         }
         if (at == table->columns.count || table->columns.items[at].number != relation->numbers[i]) {
-            continue; /* it is dropped by now */
+            ChangeColumnFacts *other = past_find(table, relation->columns[i].name);
+            if (other != NULL) { /* it is dropped by now, and its name was given again */
+                past_distrust(other);
+            }
+            continue;
         }
         ChangeColumnFacts *column = &table->columns.items[at];
         if (!slice_equal(slice_of(column->name), relation->columns[i].name)) {
             change_column_alias(column, slice_of(column->name), relation->certain[i]);
             past_set(&column->name, relation->columns[i].name);
+            past_distrust(column);
         }
     }
 }

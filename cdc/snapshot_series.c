@@ -36,6 +36,7 @@ struct SnapshotSeries {
     double *duration;
     double *left;
     double *wal_bytes;
+    double *wal_bytes_expected;
     VEC(TableSeries) tables; /* in the order of the plan */
 };
 
@@ -63,6 +64,9 @@ static void series_expose(SnapshotSeries *series)
                                          "as fast as until now. 0 at the end.");
     series->wal_bytes = GAUGE("retained_wal_bytes", "WAL that the slot retains until the first "
                                                     "snapshot is published. Absent after that.");
+    series->wal_bytes_expected = GAUGE("retained_wal_expected_bytes",
+                                       "WAL that the slot will retain at the end of the first "
+                                       "snapshot, if the server writes as much as until now.");
 }
 
 /* Nothing is known of them. */
@@ -71,7 +75,7 @@ static void series_hide(const SnapshotSeries *series)
     *series->running = 0;
     *series->done = *series->tables_planned = *series->tables_published = NAN;
     *series->rows = *series->rows_expected = *series->bytes = NAN;
-    *series->duration = *series->left = *series->wal_bytes = NAN;
+    *series->duration = *series->left = *series->wal_bytes = *series->wal_bytes_expected = NAN;
 }
 
 #define OF_TABLE(name, help)                                                                       \
@@ -106,6 +110,8 @@ static void series_collect_total(const SnapshotSeries *series, const SnapshotVie
     *series->duration = (double)snapshot_view_took_us(view) / 1e6;
     *series->left = left_s >= 0 ? (double)left_s : NAN;
     *series->wal_bytes = running ? (double)wal_bytes : NAN;
+    int64_t expected = snapshot_view_wal_at_end(view, &total, wal_bytes);
+    *series->wal_bytes_expected = running && expected >= 0 ? (double)expected : NAN;
 }
 
 static void share_set(Share *share, double value)

@@ -47,12 +47,13 @@ SnapshotTotal snapshot_view_total(const SnapshotTables *tables)
     return total;
 }
 
-void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables)
+void snapshot_view_begin(SnapshotView *view, const SnapshotTables *tables, uint64_t wal_bytes)
 {
     view->began_us = view->said_us = clock_monotonic_us();
     view->began_at = snapshot_view_total(tables).done;
+    view->began_wal_bytes = wal_bytes;
     view->ended_us = 0;
-    view->long_said = view->wal_said = false;
+    view->warned = 0;
 }
 
 void snapshot_view_end(SnapshotView *view)
@@ -81,6 +82,19 @@ int64_t snapshot_view_left_s(const SnapshotView *view, const SnapshotTotal *tota
     return (int64_t)(passed * (1 - total->done) / gained + 0.5);
 }
 
+int64_t snapshot_view_wal_at_end(const SnapshotView *view, const SnapshotTotal *total,
+                                 uint64_t wal_bytes)
+{
+    int64_t left_s = snapshot_view_left_s(view, total);
+    double passed = (double)snapshot_view_took_us(view) / 1e6;
+    if (left_s < 0 || passed <= 0) {
+        return -1;
+    }
+    uint64_t from = view->began_wal_bytes;
+    double grown = wal_bytes > from ? (double)(wal_bytes - from) : 0;
+    return (int64_t)((double)wal_bytes + grown * (double)left_s / passed + 0.5);
+}
+
 static void view_say_progress(const SnapshotView *view, const SnapshotTotal *total,
                               uint64_t wal_bytes)
 {
@@ -90,7 +104,9 @@ static void view_say_progress(const SnapshotView *view, const SnapshotTotal *tot
                          log_number("tables", (long long)total->tables),
                          log_number("tables_published", (long long)total->tables_done),
                          log_number("seconds_left", snapshot_view_left_s(view, total)),
-                         log_number("wal_bytes", (long long)wal_bytes)),
+                         log_number("wal_bytes", (long long)wal_bytes),
+                         log_number("wal_bytes_expected",
+                                    snapshot_view_wal_at_end(view, total, wal_bytes))),
               "reading the tables");
 }
 
@@ -98,15 +114,16 @@ static void view_warn(SnapshotView *view, int64_t now_us, const SnapshotCost *co
 {
     const TablesConfig *limits = &view->pipeline->tables;
     int64_t held_us = now_us - cost->held_us;
-    if (!view->long_said && held_us >= limits->snapshot_xmin_max_ms * 1000) {
-        view->long_said = true;
+    if ((view->warned & WARNED_LONG) == 0 && held_us >= limits->snapshot_xmin_max_ms * 1000) {
+        view->warned |= WARNED_LONG;
         log_write(LOG_WARN, view->pipeline->name, CODE_SNAPSHOT_LONG,
                   LOG_FIELDS(log_number("seconds", held_us / 1000000)),
                   "the snapshot is older than snapshot_xmin_max: VACUUM keeps every row that was "
                   "deleted or updated since, in all tables of the database");
     }
-    if (!view->wal_said && cost->wal_bytes >= (uint64_t)limits->snapshot_wal_max_bytes) {
-        view->wal_said = true;
+    if ((view->warned & WARNED_WAL) == 0 &&
+        cost->wal_bytes >= (uint64_t)limits->snapshot_wal_max_bytes) {
+        view->warned |= WARNED_WAL;
         log_write(LOG_WARN, view->pipeline->name, CODE_SNAPSHOT_WAL,
                   LOG_FIELDS(log_number("bytes", (long long)cost->wal_bytes)),
                   "the slot retains more WAL than snapshot_wal_max, and will until the snapshot is "
@@ -138,7 +155,8 @@ static void show_table(const SnapshotTable *table, json_t *item)
     document_number(item, "percent", "%.0f", table_done(table) * 100);
 }
 
-void snapshot_view_show(const SnapshotView *view, const SnapshotTables *tables, json_t *pipeline)
+void snapshot_view_show(const SnapshotView *view, const SnapshotTables *tables, uint64_t wal_bytes,
+                        json_t *pipeline)
 {
     if (tables->items.count == 0) {
         return;
@@ -157,6 +175,13 @@ void snapshot_view_show(const SnapshotView *view, const SnapshotTables *tables, 
     if (left_s >= 0) {
         document_count(snapshot, "seconds_left", left_s);
         document_time(snapshot, "ends_at", clock_wall_us() + left_s * 1000000);
+    }
+    if (snapshot_view_is_running(view)) {
+        int64_t expected = snapshot_view_wal_at_end(view, &total, wal_bytes);
+        document_count(snapshot, "retained_wal_bytes", (int64_t)wal_bytes);
+        if (expected >= 0) {
+            document_count(snapshot, "retained_wal_bytes_expected", expected);
+        }
     }
     json_t *list = document_array(snapshot, "tables");
     for (size_t i = 0; i < tables->items.count; i++) {

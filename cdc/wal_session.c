@@ -1,4 +1,4 @@
-/* The facts of the start, the filters, the publication, the proof of the history. Then, in
+/* The facts of the start, filters and mappings, the publication, the proof of the history. Then, in
  * wal_slot.c: the slot, the position, the stream.
  *
  * Order on a first start: publication, then slot (a publication made later would not be seen by the
@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "cdc/wal_filters.h"
+#include "cdc/wal_mappings.h"
 #include "pg/ident.h"
 #include "rows/mapped_script.h"
 #include "rows/precondition.h"
@@ -24,6 +25,7 @@ struct WalSession {
     ClaimJob facts;
     Error unread; /* what was wrong with the answer about tables */
     WalFilters *filters;
+    WalMappings *mappings;
 };
 
 static void on_publication_created(void *arg, const Error *err)
@@ -158,6 +160,12 @@ static void on_facts_done(void *arg, const Error *err)
 
 static void on_filters_tested(void *arg)
 {
+    const WalSession *session = arg;
+    mappings_follow(session->mappings); /* on_mappings_followed() follows */
+}
+
+static void on_mappings_followed(void *arg)
+{
     WalSession *session = arg;
     const WalContext *wal = session->wal;
     const WalStart *start = session->start;
@@ -281,6 +289,7 @@ WalSession *wal_session_new(WalContext *wal, WalStart *start, ServerLog *log, Wa
     session->relations = relations;
     session->facts = (ClaimJob){.run = session_run, .arg = session};
     session->filters = filters_new(wal, start, on_filters_tested, session);
+    session->mappings = mappings_new(wal, start, on_mappings_followed, session);
     return session;
 }
 
@@ -291,6 +300,7 @@ void wal_session_free(WalSession **session)
     }
     error_clear(&(*session)->unread);
     filters_free(&(*session)->filters);
+    mappings_free(&(*session)->mappings);
     free(*session);
     *session = NULL;
 }

@@ -410,7 +410,7 @@ static void on_known(void *arg)
     if (snapshot->wal->state != WAL_FILLING) {
         return;
     }
-    snapshot_view_begin(&snapshot->view, &snapshot->tables);
+    snapshot_view_begin(&snapshot->view, &snapshot->tables, snapshot_wal_bytes(snapshot));
     if (snapshot_tables_next(&snapshot->tables) == SIZE_MAX) {
         snapshot_end(snapshot);
     } else {
@@ -465,7 +465,7 @@ static void snapshot_came_back(Filling *filling, const Batch *batch)
 static void snapshot_status(const Filling *filling, json_t *pipeline)
 {
     const Snapshot *snapshot = (const Snapshot *)filling;
-    snapshot_view_show(&snapshot->view, &snapshot->tables, pipeline);
+    snapshot_view_show(&snapshot->view, &snapshot->tables, snapshot_wal_bytes(snapshot), pipeline);
 }
 
 static void snapshot_collect(const Filling *filling)

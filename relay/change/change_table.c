@@ -373,6 +373,29 @@ Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping
     return status;
 }
 
+enum { GENERATED_MAY_COME = 180000 }; /* publish_generated_columns */
+
+Status change_table_of_catalog(const ChangeTables *tables, const MappingConfig *mapping,
+                               uint32_t oid, int server_version, ChangeTable **ret, Error *err)
+{
+    const ChangeTableFacts *facts = change_catalog_table(tables->catalog, oid);
+    size_t most = facts != NULL ? facts->columns.count : 0;
+    ChangeColumn *columns = x_calloc(most + 1, sizeof(*columns));
+    ChangeRelation relation = {.oid = oid, .columns = columns};
+    for (size_t i = 0; i < most; i++) {
+        const ChangeColumnFacts *column = &facts->columns.items[i];
+        if (!column->generated || server_version >= GENERATED_MAY_COME) {
+            columns[relation.count++] =
+                (ChangeColumn){slice_of(column->name), column->type, column->modifier};
+        }
+    }
+    ChangeOut out = {0};
+    Status status = change_table_new(tables, mapping, &relation, &out, ret, err);
+    change_out_free(&out);
+    free(columns);
+    return status;
+}
+
 void change_table_free(ChangeTable **table)
 {
     ChangeTable *old = *table;

@@ -75,6 +75,11 @@ typedef struct ChangeTables {
 Status change_table_new(const ChangeTables *tables, const MappingConfig *mapping,
                         const ChangeRelation *relation, ChangeOut *out, ChangeTable **ret,
                         Error *err);
+/** The table as the catalog has it: how rows that are written from now on will be; those of a
+ * server of 18 and later (180000) may have columns that are computed from others. The same errors.
+ */
+Status change_table_of_catalog(const ChangeTables *tables, const MappingConfig *mapping,
+                               uint32_t oid, int server_version, ChangeTable **ret, Error *err);
 /** Lets go of it: it is freed with the last that does. */
 void change_table_free(ChangeTable **table);
 /** One more holder, who frees it, too; its owner may have another one by then. */

@@ -11,7 +11,7 @@
 #include "rows/mapped.h"
 #include "rows/mapped_script.h"
 
-enum { TABLES_SHOWN = 20 }; /* of one mapping */
+enum { TABLES_SHOWN = 20, FAILED_SHOWN = 3 }; /* of one mapping */
 
 typedef struct MappedCheck {
     Check *check;
@@ -95,38 +95,22 @@ static bool is_in_identity(const MappedCheck *m, const MappedTable *table, const
 
 /* What the relay makes of the table when its first row comes, which the mapping may not allow: a
  * mask for a number, a key that rows do not have. NULL: that is a problem, or it was dropped. */
-static ChangeTable *mapped_make(const MappedCheck *m, const MappedTable *table)
+static ChangeTable *mapped_make(const MappedCheck *m, const MappedTable *table, size_t *failed)
 {
     const TablesConfig *tables = &m->pipeline->tables;
-    const ChangeTableFacts *facts = change_catalog_table(&m->catalog, table->oid);
-    if (facts == NULL) {
-        return NULL;
-    }
     const PGconn *pg = pg_session_raw(m->check->session);
-    bool generated_may_come = PQserverVersion(pg) >= 180000; /* if the publication says so */
-    ChangeColumn *columns = x_calloc(facts->columns.count + 1, sizeof(*columns));
-    ChangeRelation relation = {.oid = table->oid, .columns = columns};
-    for (size_t i = 0; i < facts->columns.count; i++) {
-        const ChangeColumnFacts *column = &facts->columns.items[i];
-        if (!column->generated || generated_may_come) {
-            columns[relation.count++] =
-                (ChangeColumn){slice_of(column->name), column->type, column->modifier};
-        }
-    }
     const ChangeTables of = {.catalog = &m->catalog,
                              .modes = &tables->modes,
                              .prefix = tables->topic_prefix,
                              .database = PQdb(pg)};
     ChangeTable *made = NULL;
-    ChangeOut out = {0};
     AUTO_ERROR err = {0};
-    if (change_table_new(&of, &tables->mappings[table->mapping], &relation, &out, &made, &err) !=
-        OK) {
+    if (change_table_of_catalog(&of, &tables->mappings[table->mapping], table->oid,
+                                PQserverVersion(pg), &made, &err) != OK &&
+        err.class == ERROR_FATAL && (*failed)++ < FAILED_SHOWN) {
         check_problem(m->check, EXIT_CONFIG, "configuration", error_remedy(&err), "%s",
                       error_message(&err));
     }
-    change_out_free(&out);
-    free(columns);
     return made;
 }
 
@@ -230,12 +214,13 @@ static void mapped_say_mapping(MappedCheck *m, size_t mapping)
                 others, (long long)(bytes / 1024));
     check_say_filter(m->check, &m->pipeline->tables.mappings[mapping]);
     size_t shown = 0;
+    size_t failed = 0;
     for (size_t i = 0; i < m->mapped.tables.count; i++) {
         const MappedTable *table = &m->mapped.tables.items[i];
         if (table->mapping != mapping) {
             continue;
         }
-        AUTO(ChangeTable, change_table_free) made = mapped_make(m, table);
+        AUTO(ChangeTable, change_table_free) made = mapped_make(m, table, &failed);
         if (made == NULL) {
             continue;
         }
@@ -246,6 +231,11 @@ static void mapped_say_mapping(MappedCheck *m, size_t mapping)
             mapped_warn(m, table, &key);
         }
         text_free(&key.names);
+    }
+    if (failed > FAILED_SHOWN) {
+        check_problem(m->check, EXIT_CONFIG, "configuration", NULL,
+                      "mapping '%s' cannot be followed for %zu more tables",
+                      m->pipeline->tables.mappings[mapping].table, failed - FAILED_SHOWN);
     }
     if (count > TABLES_SHOWN) {
         text_printf(&m->check->facts, "               and %zu more\n", count - TABLES_SHOWN);

@@ -64,6 +64,24 @@ static void add_row(ScreenTable *table, const char *name, const json_t *read,
     screen_table_add(table, false, COLOUR_NONE, text_string(&state));
 }
 
+/* What it costs the server. */
+static void add_wal(const json_t *snapshot, Text *out)
+{
+    const json_t *now = json_object_get(snapshot, "retained_wal_bytes");
+    const json_t *end = json_object_get(snapshot, "retained_wal_bytes_expected");
+    if (!json_is_number(now)) {
+        return;
+    }
+    text_add(out, "; the slot holds ");
+    screen_add_bytes(out, json_number_value(now));
+    text_add(out, " of WAL");
+    if (json_is_number(end)) {
+        text_add(out, ", about ");
+        screen_add_bytes(out, json_number_value(end));
+        text_add(out, " at the end");
+    }
+}
+
 static void add_snapshot(const json_t *pipeline, const json_t *snapshot, Text *out)
 {
     const json_t *left = json_object_get(snapshot, "seconds_left");
@@ -81,6 +99,7 @@ static void add_snapshot(const json_t *pipeline, const json_t *snapshot, Text *o
         screen_add_duration(out, json_number_value(left));
         text_add(out, " left");
     }
+    add_wal(snapshot, out);
     text_add_char(out, '\n');
 }
 

@@ -236,3 +236,60 @@ def test_a_column_that_no_table_has_stops_the_start_and_one_that_some_have_does_
     tables.relay(snapshot="never", mappings=mapping("mask_columns", "mail")).start()
     tables.database.execute("INSERT INTO person VALUES (1, 'secret'); INSERT INTO item VALUES (1, 'name')")
     assert shown(tables.records("person", 1)[0]) == "***" and shown(tables.records("item", 1)[0]) == "name"
+
+
+@pytest.mark.parametrize("mapping, why", [
+    ({"key": ["name"]}, r"table 'public.other': column 'name' cannot be in the key"),
+    ({"mask_columns": [{"column": "size", "characters": 3}]}, r"table 'public.item': mask_columns name column 'size', whose values are no text")])
+def test_a_start_refuses_what_a_table_cannot_follow_before_its_first_row(tables, mapping, why):
+    tables.create("item", "id int PRIMARY KEY, name text NOT NULL, size int")
+    tables.create("other", "id int PRIMARY KEY, size text")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=[{"table": "public.*", **mapping}])
+    assert relay.start(wait_ready=False).wait_exit(30) == 1
+    assert relay.log_lines(f"code=MAPPING_COLUMN.*{why}")
+    assert tables.database.scalar("SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0
+    assert outboxd("check", "-c", relay.config_path, expect=1).stdout.count(why.split(": ")[-1]) == 1
+
+
+def test_a_table_that_nobody_publishes_stops_no_start(tables):
+    tables.create("item", "id int PRIMARY KEY, size text")
+    tables.publish()
+    tables.create("other", "id int PRIMARY KEY, size int")
+    relay = tables.relay(snapshot="never", mappings=[{"table": "public.*", "mask_columns": [{"column": "size", "characters": 3}]}]).start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'large')")
+    assert tables.records("item", 1)[0]["after"] == {"id": 1, "size": "***"}
+    relay.stop()
+
+
+def test_a_table_that_is_altered_while_the_relay_runs_stops_it_with_its_next_row_alone(tables):
+    """A connection that is lost asks nothing of what was known at the start."""
+    tables.create("item", "id int PRIMARY KEY, size text")
+    tables.create("other", "id int PRIMARY KEY, size text")
+    tables.publish()
+    relay = tables.relay(snapshot="never", mappings=[{"table": "public.*", "mask_columns": [{"column": "size", "characters": 3}]}]).start()
+    tables.database.execute("ALTER TABLE other ALTER size TYPE int USING 1")
+    tables.database.terminate_backends()
+    tables.database.execute("INSERT INTO item VALUES (1, 'large')")
+    assert tables.records("item", 1)[0]["after"] == {"id": 1, "size": "***"}
+    tables.database.execute("INSERT INTO other VALUES (1, 7)")
+    assert relay.wait_exit(30) == 1
+    assert relay.log_lines("code=MAPPING_COLUMN.*table 'public.other'") and tables.records("other") == []
+
+
+@pytest.mark.parametrize("ddl, shown", [
+    ("DROP note; ALTER TABLE item ADD remark text NOT NULL DEFAULT 'd'", None),
+    ("RENAME note TO old; ALTER TABLE item ADD note text DEFAULT 'd'", None),
+    ("RENAME note TO remark; ALTER TABLE item ALTER remark SET DEFAULT 'd'", None),
+    ("ALTER note SET DEFAULT 'd'", "d")])
+def test_a_null_is_never_the_default_of_another_column(tables, ddl, shown):
+    """Of the column itself it is, as Debezium writes it."""
+    tables.create("item", "id int PRIMARY KEY, note text")
+    tables.publish()
+    relay = tables.relay(snapshot="never").start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    tables.records("item", 1)
+    relay.stop()
+    tables.database.execute(f"INSERT INTO item VALUES (2, NULL); ALTER TABLE item {ddl}; INSERT INTO item (id) VALUES (3)")
+    relay.start()
+    assert tables.records("item", 3)[1]["after"] == {"id": 2, "note": shown}

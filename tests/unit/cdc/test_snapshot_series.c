@@ -80,7 +80,7 @@ Test(snapshot_series, before_the_first_snapshot_nothing_but_that_none_runs_is_sh
 Test(snapshot_series, a_running_one_is_shown_as_a_whole_and_by_table)
 {
     plan(4);
-    snapshot_view_begin(&view, &tables);
+    snapshot_view_begin(&view, &tables, 1024);
     tables.items.items[0].state = TABLE_RECORDED;
     clock_skip_us(INT64_C(30000000));
     AUTO_TEXT all = scraped();
@@ -93,6 +93,7 @@ Test(snapshot_series, a_running_one_is_shown_as_a_whole_and_by_table)
     expect_line(all, "outboxd_snapshot_bytes{pipeline=\"catalog\"} 400");
     expect_line(all, "outboxd_snapshot_seconds_left{pipeline=\"catalog\"} 90");
     expect_line(all, "outboxd_snapshot_retained_wal_bytes{pipeline=\"catalog\"} 4096");
+    expect_line(all, "outboxd_snapshot_retained_wal_expected_bytes{pipeline=\"catalog\"} 13312");
     cr_expect_not_null(strstr(all, "outboxd_snapshot_duration_seconds{pipeline=\"catalog\"} 30"));
     expect_line(all, "outboxd_snapshot_table_rows{pipeline=\"catalog\",table=\"public.t0003\"} 10");
     expect_line(all,
@@ -106,15 +107,16 @@ Test(snapshot_series, a_running_one_is_shown_as_a_whole_and_by_table)
 Test(snapshot_series, how_long_it_takes_is_unknown_before_anything_is_read)
 {
     plan(1);
-    snapshot_view_begin(&view, &tables);
+    snapshot_view_begin(&view, &tables, 1024);
     AUTO_TEXT all = scraped();
     cr_expect_null(strstr(all, "seconds_left"), "%s", all);
+    cr_expect_null(strstr(all, "wal_expected"), "%s", all);
 }
 
 Test(snapshot_series, at_the_end_the_time_that_it_took_stays)
 {
     plan(1);
-    snapshot_view_begin(&view, &tables);
+    snapshot_view_begin(&view, &tables, 1024);
     clock_skip_us(INT64_C(30000000));
     tables.items.items[0].state = TABLE_RECORDED;
     snapshot_view_end(&view);
@@ -124,13 +126,13 @@ Test(snapshot_series, at_the_end_the_time_that_it_took_stays)
     expect_line(all, "outboxd_snapshot_done_ratio{pipeline=\"catalog\"} 1");
     expect_line(all, "outboxd_snapshot_seconds_left{pipeline=\"catalog\"} 0");
     cr_expect_not_null(strstr(all, "outboxd_snapshot_duration_seconds{pipeline=\"catalog\"} 30"));
-    cr_expect_null(strstr(all, "retained_wal_bytes"), "%s", all);
+    cr_expect_null(strstr(all, "retained_wal"), "%s", all);
 }
 
 Test(snapshot_series, tables_beyond_the_bound_are_one_series_which_is_their_sum)
 {
     plan(MANY);
-    snapshot_view_begin(&view, &tables);
+    snapshot_view_begin(&view, &tables, 1024);
     tables.items.items[MANY - 1].state = TABLE_RECORDED;
     for (int scrape = 0; scrape < 2; scrape++) {
         AUTO_TEXT all = scraped();
@@ -159,7 +161,7 @@ Test(snapshot_series, the_sum_is_that_of_every_pipeline_and_without_one_that_is_
 Test(snapshot_series, tables_of_a_snapshot_that_is_over_leave_when_another_one_begins)
 {
     plan(2);
-    snapshot_view_begin(&view, &tables);
+    snapshot_view_begin(&view, &tables, 1024);
     free(scraped());
     snapshot_tables_clear(&tables);
     view = (SnapshotView){.pipeline = &pipeline};
@@ -167,7 +169,7 @@ Test(snapshot_series, tables_of_a_snapshot_that_is_over_leave_when_another_one_b
     AUTO_TEXT none = scraped();
     cr_expect_eq(count_of(none, "{"), 1, "%s", none);
     plan(1);
-    snapshot_view_begin(&view, &tables);
+    snapshot_view_begin(&view, &tables, 1024);
     AUTO_TEXT all = scraped();
     cr_expect_eq(count_of(all, "snapshot_table_rows{"), 1, "%s", all);
 }

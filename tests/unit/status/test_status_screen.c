@@ -374,3 +374,24 @@ Test(status_screen, slot_of_a_running_pipeline_is_shown_when_it_is_in_danger)
     cr_assert_not_null(strstr(screen, "outboxd_a holds 900 B of WAL; it is unreserved\n"), "%s",
                        screen);
 }
+
+Test(status_screen, first_snapshot_says_how_far_it_is_and_what_it_costs)
+{
+#define READ(members)                                                                              \
+    "{'name':'a','state':'running','snapshot':{'state':'running','percent':40,'rows':1200,"        \
+    "'tables':[{'table':'public.t','state':'running','rows':1200,'percent':40}]" members "}}"
+    AUTO_BUFFER known = TEXT_EMPTY;
+    AUTO_BUFFER unknown = TEXT_EMPTY;
+    AUTO_BUFFER old = TEXT_EMPTY;
+    const char *screen = screen_of(READ(",'seconds_left':900,'retained_wal_bytes':900,"
+                                        "'retained_wal_bytes_expected':2048"),
+                                   true, true, &known);
+    cr_assert_not_null(strstr(screen, "\na: the first snapshot is read to 40 %: 1,200 rows, about "
+                                      "15 min left; the slot holds 900 B of WAL, about 2.0 KiB at "
+                                      "the end\n"),
+                       "%s", screen);
+    screen = screen_of(READ(",'retained_wal_bytes':900"), true, true, &unknown);
+    cr_assert_not_null(strstr(screen, ": 1,200 rows; the slot holds 900 B of WAL\n"), "%s", screen);
+    screen = screen_of(READ(""), true, true, &old);
+    cr_assert_not_null(strstr(screen, ": 1,200 rows\n"), "%s", screen);
+}
