@@ -280,7 +280,9 @@ static void reader_add_message(ChangeReader *reader, Assembler *assembler,
     place.now_ns = clock_wall_us() * 1000;
     place.xid = message->transactional ? place.xid : 0;
     place.origin = message->transactional ? place.origin : SLICE_NULL;
-    place.in_transaction = false;
+    place.in_transaction = message->transactional && place.in_transaction;
+    place.total_order = reader->transaction->counts.records + 1;
+    place.table_order = 1; /* to Debezium each message is a collection of its own */
     Event *event = reader_add(reader, assembler);
     if (change_event_message(reader->events,
                              &(ChangeMessage){message->prefix, message->content, &place},
@@ -317,6 +319,7 @@ static Status reader_message(ChangeReader *reader, Assembler *assembler,
         if (assembler_next(assembler, CHANGE_PARTS * reader->transaction->number)) {
             reader_add_message(reader, assembler, message);
         }
+        change_transaction_count_message(&reader->transaction->counts);
         return OK;
     }
     if (assembler->in_transaction || message->lsn <= assembler->complete_lsn) {

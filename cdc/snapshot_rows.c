@@ -25,7 +25,7 @@ struct SnapshotRows {
     ChangePlace *place;  /* of the row that goes out */
     VEC(OpenTable) open; /* each holds a row; at the end of a table only its last one is left */
     size_t ended;        /* the table whose last row waits for another one; SIZE_MAX: none */
-    bool begun;          /* a row went out */
+    bool begun;          /* a row of the first table went out */
     Slice row[PGOUTPUT_COLUMNS_MAX];
 };
 
@@ -62,7 +62,7 @@ static ChangeSnapshot rows_mark(const SnapshotRows *rows, const OpenTable *open,
     if (last == SNAPSHOT_LAST) {
         return SNAPSHOT_LAST;
     }
-    if (!rows->begun) {
+    if (open->table == 0 && !rows->begun) {
         return SNAPSHOT_FIRST;
     }
     if (last == SNAPSHOT_LAST_OF_TABLE) {
@@ -106,7 +106,8 @@ static Status rows_emit(SnapshotRows *rows, OpenTable *open, ChangeSnapshot last
     } else {
         change_made_refuse(event, table->topic, &shown, &why);
     }
-    rows->begun = open->begun = true;
+    open->begun = true;
+    rows->begun = rows->begun || open->table == 0;
     text_clear(&open->held);
     return OK;
 }

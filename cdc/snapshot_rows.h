@@ -1,6 +1,7 @@
 /* snapshot_rows: rows that a snapshot reads -> batches of events, each of one table, with
- * Debezium's markers: `first` for the first row of all, `first_in_data_collection` and
- * `last_in_data_collection` for those of a table, `last` for the very last, exactly once.
+ * Debezium's markers: `first` for the first row of the first table (none if that is empty),
+ * `first_in_data_collection` and `last_in_data_collection` for those of a table, `last` for the
+ * very last, exactly once.
  *
  * Which row is the last is known only when none follows. So one row of each table that is read is
  * held back, and of the table that was read to its end the last one, until another row is there

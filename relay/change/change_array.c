@@ -81,7 +81,12 @@ static ChangeWritten write_item(const ChangeType *type, ArrayReader *in, ChangeA
     if (null || (is_decimal(type->element) && change_number_special(text) != SPECIAL_NONE)) {
         return CHANGE_AS_NULL;
     }
-    return writer(type->element, text, out);
+    ChangeWritten written = writer(type->element, text, out);
+    if (written != CHANGE_AS_NULL) {
+        return written;
+    }
+    text_add(&out->json, "null"); /* of a timestamp: this element alone has no value */
+    return CHANGE_WRITTEN;
 }
 
 ChangeWritten change_array_write(const ChangeType *type, Slice text, ChangeArrayWriter writer,

@@ -220,7 +220,7 @@ Status change_catalog_read_tables(ChangeCatalog *catalog, const PGresult *result
             .not_null = pg_needed(result, row, COLUMN_NOT_NULL)[0] == 't',
             .generated = pg_value(result, row, COLUMN_GENERATED)[0] != '\0',
             .in_key = (uint16_t)oid_at(result, row, COLUMN_IN_KEY)};
-        if (!pg_is_null(result, row, COLUMN_DEFAULT) && !column.generated) {
+        if (!pg_is_null(result, row, COLUMN_DEFAULT)) {
             column.fallback = x_strdup(pg_value(result, row, COLUMN_DEFAULT));
         }
         *vec_add(&table->columns) = column;

@@ -28,7 +28,7 @@ typedef struct ChangeColumnFacts {
     uint32_t type;
     int32_t modifier; /* -1: none */
     bool not_null;
-    char *fallback;  /* expression of the default; NULL: none */
+    char *fallback;  /* expression of the default, or of what it is generated from; NULL: none */
     bool generated;  /* always computed from others */
     uint16_t in_key; /* place in the primary key, else in the first unique index; 0: not in it */
 } ChangeColumnFacts;

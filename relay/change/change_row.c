@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "change/change_java.h"
+#include "change/change_number.h"
 #include "change/change_time.h"
 #include "change/change_value.h"
 #include "flow/schema.h"
@@ -28,6 +29,18 @@ static Status unsent(const ChangeTable *table, const ChangeTableColumn *column, 
               table->name, column->name);
     return error_hint(err, "Run ALTER TABLE ... REPLICA IDENTITY FULL, so that later changes have "
                            "the old value, or allow NULL in the column.");
+}
+
+/* NaN, infinities, or a timestamp that the mode cannot hold, where NULL is none either. */
+static Status inexpressible(const ChangeTable *table, const ChangeTableColumn *column, Error *err)
+{
+    error_set(
+        err, CODE_CHANGE_UNREADABLE,
+        "table '%s', column '%s': records have nothing for this value, and the column may not "
+        "be NULL",
+        table->name, column->name);
+    return error_hint(err, "Other modes may express it: decimal = \"string\" has NaN, and time = "
+                           "\"microseconds\" the years before 1678 and behind 2261.");
 }
 
 static Status stale(const ChangeTable *table, const ChangeTableColumn *column, Error *err)
@@ -62,6 +75,9 @@ static Status write_value(const ChangeTable *table, size_t at, const Slice *row,
     case CHANGE_WRITTEN:
         return OK;
     case CHANGE_AS_NULL:
+        if (!column->optional && column->fallback == NULL) {
+            return inexpressible(table, column, err);
+        }
         text_add(&out->json, column->null);
         return OK;
     case CHANGE_STALE:
@@ -149,6 +165,20 @@ static void print_java_date(const ChangeType *type, size_t begin, Text *json)
     }
 }
 
+/* NaN and the infinities are strings in JSON alone. */
+static void unquote_number(size_t begin, Text *json)
+{
+    if (json->length > begin + 2 && json->data[begin] == '"') {
+        memmove(json->data + begin, json->data + begin + 1, json->length - begin - 2);
+        text_cut(json, json->length - 2);
+    }
+}
+
+static bool is_floating(const ChangeType *type)
+{
+    return type->shape == SHAPE_FLOAT || type->shape == SHAPE_DECIMAL_DOUBLE;
+}
+
 Status change_row_write_key_text(const ChangeTable *table, const Slice *row, const Slice *old,
                                  ChangeOut *out, Error *err)
 {
@@ -164,10 +194,15 @@ Status change_row_write_key_text(const ChangeTable *table, const Slice *row, con
             add_plain(&out->json, value);
         } else if (there && column->type->shape == SHAPE_DECIMAL) {
             text_add_slice(&out->json, value);
+        } else if (there && column->type->shape == SHAPE_MONEY &&
+                   change_number_money(value, &out->parts)) {
+            text_append(&out->json, out->parts.data, out->parts.length);
         } else if (write_value(table, table->key[i], row, old, out, err) != OK) {
             return FAILED;
         } else if (is_java_date(column->type)) {
             print_java_date(column->type, begin, &out->json);
+        } else if (is_floating(column->type)) {
+            unquote_number(begin, &out->json);
         }
     }
     text_add(&out->json, "}");

@@ -230,6 +230,13 @@ bool change_time_interval(Slice text, ChangeInterval *ret)
     return true;
 }
 
+/* Java keeps whole seconds and microseconds, and adds them as doubles: 1 + 0.235 is a little less
+ * than 1.235. */
+static double seconds_of(int64_t us)
+{
+    return (double)(us / 1000000) + (double)(us % 1000000) / 1e6;
+}
+
 int64_t change_time_interval_us(const ChangeInterval *interval)
 {
     /* Java's arithmetic in its order: integers wrap, the rest is double. */
@@ -238,7 +245,7 @@ int64_t change_time_interval_us(const ChangeInterval *interval)
     (void)__builtin_add_overflow(months, interval->months, &months);
     double days = months * (365.25 / 12.0) + interval->days;
     double seconds = ((days * 24 + interval->hours) * 60 + interval->minutes) * 60 +
-                     (double)interval->seconds_us / 1e6;
+                     seconds_of(interval->seconds_us);
     double us = seconds * 1e6;
     if (us >= 0x1p63) {
         return INT64_MAX;
@@ -254,22 +261,25 @@ static void set_digits(char *at, int count, int64_t number_of)
     }
 }
 
+/* Nine digits of the double, the rest cut off: where it is a little less than the microseconds,
+ * they are a nanosecond less. */
 static void add_seconds(Text *out, int64_t us)
 {
     if (us < 0) {
         text_add_char(out, '-');
         us = -us;
     }
-    change_json_number(out, us / 1000000);
-    int64_t fraction = us % 1000000;
+    int64_t ns = us * 1000 - (seconds_of(us) < (double)us / 1e6);
+    change_json_number(out, ns / 1000000000);
+    int64_t fraction = ns % 1000000000;
     if (fraction > 0) {
-        char digits[7] = {'.'};
-        int length = 7;
-        set_digits(digits + 1, 6, fraction);
+        char digits[10] = {'.'};
+        int length = 10;
+        set_digits(digits + 1, 9, fraction);
         while (digits[length - 1] == '0') {
             length--;
         }
-        text_append(out, digits, (size_t)length);
+        text_append(out, digits, length);
     }
 }
 

@@ -13,7 +13,7 @@ void change_transaction_clear(ChangeTransaction *transaction)
         free(transaction->tables.items[i].table);
     }
     vec_free(&transaction->tables);
-    transaction->records = 0;
+    transaction->records = transaction->messages = 0;
 }
 
 static ChangeCount *count_of(const ChangeTransaction *transaction, const char *table)
@@ -45,9 +45,15 @@ void change_transaction_count(ChangeTransaction *transaction, const char *table,
     count->records += records;
 }
 
+void change_transaction_count_message(ChangeTransaction *transaction)
+{
+    transaction->records++;
+    transaction->messages++;
+}
+
 void change_transaction_write(const ChangeTransaction *transaction, Text *json)
 {
-    uint32_t mask = change_java_mask(transaction->tables.count);
+    uint32_t mask = change_java_mask(transaction->tables.count + transaction->messages);
     change_json_number(json, (int64_t)transaction->records);
     text_add(json, ",\"data_collections\":[");
     bool first = true;

@@ -15,6 +15,7 @@ typedef struct ChangeCount {
 
 typedef struct ChangeTransaction {
     uint64_t records;
+    size_t messages; /* each a key of Debezium's map, whose size makes its order */
     VEC(ChangeCount) tables;
 } ChangeTransaction;
 
@@ -27,6 +28,8 @@ void change_transaction_next(const ChangeTransaction *transaction, const char *t
 
 /** So many records of it have been made; tombstones are none. */
 void change_transaction_count(ChangeTransaction *transaction, const char *table, uint64_t records);
+/** A logical message: of no table, and not among those that change_transaction_write() lists. */
+void change_transaction_count_message(ChangeTransaction *transaction);
 
 /** Appends event_count's number and data_collections, in the order of Java's HashMap. */
 void change_transaction_write(const ChangeTransaction *transaction, Text *json);

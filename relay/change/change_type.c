@@ -12,7 +12,6 @@ enum { VARLENA_HEADER = 4, BITS_ANY = 2147483647 };
 
 #define PLACEHOLDER        "__debezium_unavailable_value"
 #define PLACEHOLDER_BASE64 "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
-#define PLACEHOLDER_HEX    "5f5f646562657a69756d5f756e617661696c61626c655f76616c7565"
 #define PLACEHOLDER_UUID   "b68a35a7-17ad-35b3-af2a-ae46edb4545a"
 
 #define NAMED(name)        ",\"name\":\"" name "\",\"version\":1"
@@ -107,10 +106,11 @@ static bool simple_type(ChangeType *type, uint32_t oid, int32_t modifier)
 
 static void numeric_type(ChangeType *type, int32_t modifier)
 {
+    type->scaled = modifier >= VARLENA_HEADER;
+    /* Debezium's, of a negative one, too */
+    type->scale = type->scaled ? (modifier - VARLENA_HEADER) & 0xFFFF : 0;
     if (type->modes->decimal == DECIMAL_STRING) {
         type->shape = SHAPE_DECIMAL_TEXT;
-        type->scale = modifier < VARLENA_HEADER ? 0 : (modifier - VARLENA_HEADER) & 0xFFFF;
-        type->scaled = modifier >= VARLENA_HEADER;
         describe(type, "string", "", "");
         set(&type->zero, x_format("\"0%s%0*d\"", type->scale > 0 ? "." : "", type->scale, 0));
         if (type->scale == 0) {
@@ -123,7 +123,7 @@ static void numeric_type(ChangeType *type, int32_t modifier)
         describe(type, "double", "", "0.0");
         return;
     }
-    if (modifier < VARLENA_HEADER) {
+    if (!type->scaled) {
         type->shape = SHAPE_DECIMAL_ANY;
         describe(
             type, "struct",
@@ -135,7 +135,6 @@ static void numeric_type(ChangeType *type, int32_t modifier)
         return;
     }
     type->shape = SHAPE_DECIMAL;
-    type->scale = (modifier - VARLENA_HEADER) & 0xFFFF; /* Debezium's, of a negative one, too */
     describe(type, "bytes", "", "\"AA==\"");
     set(&type->tail,
         x_format(NAMED("org.apache.kafka.connect.data.Decimal") ",\"parameters\":{\"scale\":\"%d\","
@@ -167,12 +166,13 @@ static void money_type(ChangeType *type)
 
 static void binary_type(ChangeType *type, ChangeShape shape)
 {
+    /* Debezium forgot it in two of the modes, and in the last one to write it as digits. */
     static const char *const UNCHANGED[] = {
-        "\"" PLACEHOLDER_BASE64 "\"", "\"" PLACEHOLDER_BASE64 "\"", "\"" PLACEHOLDER_BASE64 "\"",
-        "\"" PLACEHOLDER_HEX "\""};
+        [BINARY_BYTES] = "\"" PLACEHOLDER_BASE64 "\"", [BINARY_HEX] = "\"" PLACEHOLDER "\""};
     type->shape = shape;
     describe(type, type->modes->binary == BINARY_BYTES ? "bytes" : "string", "", "\"\"");
-    set(&type->unchanged, x_strdup(UNCHANGED[type->modes->binary]));
+    const char *unchanged = UNCHANGED[type->modes->binary];
+    set(&type->unchanged, unchanged != NULL ? x_strdup(unchanged) : NULL);
 }
 
 static void bits_type(ChangeType *type, uint32_t oid, int32_t modifier)
@@ -437,15 +437,23 @@ static void array_unchanged(ChangeType *type, uint32_t element)
     case OID_BPCHAR:
     case OID_JSON:
     case OID_JSONB:
-    case OID_BYTEA:
         type->unchanged = x_format("[%s]", type->element->unchanged);
+        return;
+    case OID_BYTEA: /* bytes, which no schema of strings takes */
+        if (type->modes->binary == BINARY_BYTES) {
+            type->unchanged = x_format("[%s]", type->element->unchanged);
+        }
         return;
     case OID_UUID:
         type->unchanged = x_strdup("[\"" PLACEHOLDER_UUID "\"]");
         return;
+    case OID_DATE: /* numbers, which only these schemas of dates take */
+        if (type->modes->time == TIME_CONNECT || type->modes->time == TIME_ISOSTRING) {
+            return;
+        }
+        /* fall through */
     case OID_INT4:
-    case OID_INT8:
-    case OID_DATE: {
+    case OID_INT8: {
         AUTO_BUFFER list = TEXT_EMPTY;
         static const char text[] = PLACEHOLDER;
         for (size_t i = 0; text[i] != '\0'; i++) {
@@ -494,12 +502,14 @@ static bool array_type(ChangeType *type, const ChangeCatalog *catalog, uint32_t 
     type->element->in_array = true;
     type->shape = SHAPE_ARRAY;
     type->delimiter = facts->delimiter;
-    type->element_required = facts->kind == 'e' || facts->kind == 'd' || element == OID_TSVECTOR ||
-                             type->element->shape == SHAPE_OPAQUE ||
-                             type->element->shape == SHAPE_OPAQUE_SHAPE;
+    bool required = facts->kind == 'e' || facts->kind == 'd' || element == OID_TSVECTOR ||
+                    type->element->shape == SHAPE_OPAQUE ||
+                    type->element->shape == SHAPE_OPAQUE_SHAPE;
+    /* Debezium's schema lets an ltree be NULL, and its converter does not. */
+    type->element_required = required || strcmp(facts->name, "ltree") == 0;
     AUTO_BUFFER head = TEXT_EMPTY;
     text_add(&head, "\"type\":\"array\",\"items\":");
-    change_field_write(type->element, &(ChangeField){.optional = !type->element_required}, &head);
+    change_field_write(type->element, &(ChangeField){.optional = !required}, &head);
     describe(type, "array", "", "[]");
     set(&type->head, x_strdup(text_string(&head)));
     array_unchanged(type, element);

@@ -50,10 +50,10 @@ struct ChangeType {
     ChangeShape shape;
     const ChangeModes *modes; /* the caller's */
     ChangeUnit unit;
-    int32_t scale;         /* SHAPE_DECIMAL: digits behind the point */
+    int32_t scale;         /* of a numeric with one: digits behind the point */
     bool optional;         /* its schema says so, whatever its column is */
     bool single;           /* SHAPE_FLOAT: a float4 */
-    bool scaled;           /* SHAPE_DECIMAL_TEXT: the scale is known */
+    bool scaled;           /* of a numeric: it has a scale */
     int32_t digits;        /* SHAPE_STAMP_ZONE: of the seconds; 0: as needed */
     int64_t low;           /* SHAPE_WHOLE: what fits */
     int64_t high;          /* the same */

@@ -285,11 +285,21 @@ static ChangeWritten write_stamp(const ChangeType *type, Slice text, Text *json)
         add_stamp_text(json, days, us, CHANGE_DIGITS_NEEDED);
         return CHANGE_WRITTEN;
     }
-    int64_t total = 0;
-    if (__builtin_mul_overflow(days, CHANGE_DAY_US, &total) ||
-        __builtin_add_overflow(total, us, &total)) {
-        return CHANGE_BAD;
+    if (type->unit == UNIT_MS) {
+        change_json_number(json, days * (CHANGE_DAY_US / 1000) + us / 1000);
+        return CHANGE_WRITTEN;
     }
+    int64_t midnight_ns = 0;
+    if (type->unit == UNIT_NS && __builtin_mul_overflow(days, CHANGE_DAY_US * 1000, &midnight_ns)) {
+        return CHANGE_AS_NULL;
+    }
+    /* Java's microseconds: whole seconds end at 64 bits, and the fraction wraps behind them. */
+    int64_t total = 0;
+    int64_t seconds = days * (CHANGE_DAY_US / 1000000) + us / 1000000;
+    if (__builtin_mul_overflow(seconds, 1000000, &total)) {
+        total = seconds > 0 ? INT64_MAX : INT64_MIN;
+    }
+    (void)__builtin_add_overflow(total, us % 1000000, &total);
     return write_unit(type->unit, total, json);
 }
 

@@ -201,8 +201,22 @@ Test(snapshot_rows, tables_side_by_side_have_one_first_and_one_last)
     take(1, "5\n");
     end_table(1);
     finish();
-    EXPECT_SEEN("a:1=first_in_data_collection a:4=last_in_data_collection b:2=first b:3=true "
+    EXPECT_SEEN("a:1=first a:4=last_in_data_collection b:2=first_in_data_collection b:3=true "
                 "b:5=last");
+}
+
+Test(snapshot_rows, there_is_no_first_if_the_first_table_is_empty)
+{
+    end_table(0);
+    take(1, "1\n");
+    take(1, "2\n");
+    end_table(1);
+    take(2, "3\n");
+    take(2, "4\n");
+    end_table(2);
+    finish();
+    EXPECT_SEEN("b:1=first_in_data_collection b:2=last_in_data_collection "
+                "c:3=first_in_data_collection c:4=last");
 }
 
 Test(snapshot_rows, a_table_that_is_read_again_begins_again)

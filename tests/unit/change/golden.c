@@ -357,6 +357,13 @@ static void on_message(Replay *replay, const PgOutputLogicalMessage *message)
     if (strncmp(message->prefix.data, "golden.", 7) == 0) {
         return;
     }
+    place.in_transaction = replay->transactions && message->transactional;
+    if (message->transactional) {
+        on_begun(replay);
+        place.total_order = replay->transaction.records + 1;
+        place.table_order = 1;
+        change_transaction_count_message(&replay->transaction);
+    }
     ChangeRecord record;
     cr_assert_eq(change_event_message(replay->events,
                                       &(ChangeMessage){message->prefix, message->content, &place},

@@ -111,6 +111,19 @@ Test(change_table, a_text_that_is_no_value_is_told_without_it)
                       "set lc_monetary to 'C'");
 }
 
+/* Debezium stops there, too. */
+Test(change_table, a_value_that_no_record_can_have_is_never_a_zero)
+{
+    expect_unreadable(1700, true, "NaN",
+                      "table 'shop.item', column 'v': records have nothing for this value, and the "
+                      "column may not be NULL",
+                      "decimal = \"string\"");
+    const int32_t two = (6 << 16 | 2) + 4;
+    const RigColumn columns[] = {{"v", 1700, two, true, 0, "1.5"}, {.name = NULL}};
+    const char *row[] = {"NaN"};
+    expect_after(columns, row, "{\"v\":\"AJY=\"}");
+}
+
 /* Debezium stops there. */
 Test(change_table, a_value_that_was_not_sent_is_never_a_zero)
 {

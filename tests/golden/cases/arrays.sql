@@ -1,0 +1,32 @@
+-- corrected t: .*\.(d|ts)\[1\]:
+CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
+CREATE TYPE mood AS ENUM ('sad','ok','it''s','a,b','q"q');
+CREATE DOMAIN posint AS int CHECK (VALUE > 0);
+CREATE DOMAIN dtext AS text;
+CREATE DOMAIN intlist AS int[];
+CREATE TYPE comp AS (a int, b text);
+CREATE TABLE t (id int PRIMARY KEY, i2 int2[], i4 int4[], i8 int8[], f4 float4[], f8 float8[], b bool[], n numeric[], n52 numeric(5,2)[], n30 numeric(30)[], t text[], v varchar(5)[], c char(4)[], c1 char[], qc "char"[], na name[], u uuid[], j json[], jb jsonb[], x xml[], by bytea[], d date[], ti time[], ti3 time(3)[], tz timetz[], ts timestamp[], ts3 timestamp(3)[], ts0 timestamp(0)[], tsz timestamptz[], tsz3 timestamptz(3)[], iv interval[], m money[], inet inet[], ci cidr[], mac macaddr[], mac8 macaddr8[], bit1 bit[], bit3 bit(3)[], vb varbit[], o oid[], r4 int4range[], r8 int8range[], rn numrange[], rts tsrange[], rtz tstzrange[], rd daterange[], mr int4multirange[], e mood[], p posint[], dt dtext[], il intlist, cp comp[], ct citext[], h hstore[], lt ltree[], pt point[], bx box[], tv tsvector[], tq tsquery[], lsn pg_lsn[], xid xid[], reg regclass[], jp jsonpath[]);
+INSERT INTO t (id, i4, t, n52) VALUES (0, '{1}', '{a}', '{1.5}');
+-- from here
+INSERT INTO t VALUES (1, '{1,-2,NULL}','{2147483647,NULL}','{-9223372036854775808,9223372036854775807}','{1.1,NULL,-0,1e-40,3.4e38}','{1.1,NULL,-0,5e-324,1.7e308}','{t,NULL,f}','{1,1.10,NULL,0.00,1e30,-5}','{1.5,NULL,-99.99}','{123456789012345678901234567890,NULL}','{"",NULL,"NULL","a,b","q\"q","b\\b"," s ","{x}",é,"😀"}','{abc,NULL}','{ab,NULL}','{a,NULL}','{a,NULL}','{nm,NULL}','{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12,NULL}',ARRAY['{"a":1}',NULL,'null','"x"']::json[],ARRAY['{"a":1}',NULL,'null','"x"','1.50']::jsonb[],ARRAY['<a/>',NULL]::xml[],ARRAY['\x00ff',NULL,'\x']::bytea[],'{2020-01-01,NULL,1900-02-28,0001-01-01}','{10:11:12.123456,NULL,00:00:00}','{10:11:12.123,NULL}','{10:11:12.123+02,NULL}','{"2020-01-01 10:11:12.123456",NULL,"1960-01-01 10:11:12.5"}','{"2020-01-01 10:11:12.123",NULL}','{"2020-01-01 10:11:12",NULL}','{"2020-01-01 10:11:12.123456+02",NULL,"1900-01-01 00:00:00+00"}','{"2020-01-01 10:11:12.123+02",NULL}','{1 day,NULL}','{1.5,NULL}','{10.0.0.1,NULL,::1/64}','{10.0.0.0/8,NULL}','{08:00:2b:01:02:03,NULL}','{08:00:2b:01:02:03:04:05,NULL}','{1,NULL,0}','{101,NULL}','{1,NULL,10101}','{1,NULL}','{"[1,5)",NULL,empty}','{"[1,5)",NULL}','{"[1.5,5)",NULL}','{"[2020-01-01,2020-01-02)",NULL}','{"[2020-01-01 00:00+00,)",NULL}','{"[2020-01-01,2020-01-02)",NULL}','{"{[1,2)}"}','{ok,sad,"it''s","a,b","q\"q"}','{1,NULL}','{a,NULL}','{1,NULL}',ARRAY[ROW(1,'x')::comp],'{Ab,NULL}',ARRAY['a=>1',NULL]::hstore[],'{a.b,c}','{"(1,2)"}','{(1,1),(0,0)}',ARRAY['a b'::tsvector],ARRAY['a & b'::tsquery],'{0/1}','{5}','{pg_class}','{"$.a"}');
+INSERT INTO t (id) VALUES (2);
+INSERT INTO t (id,i2,i4,i8,f4,f8,b,n,n52,t,v,c,u,j,jb,by,d,ti,tz,ts,tsz,iv,m,inet,r4,e,p,dt,il,ct,h,lt) VALUES (3,'{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}');
+INSERT INTO t (id,i2,i4,i8,f4,f8,b,n,n52,t,v,c,u,j,jb,by,d,ti,tz,ts,tsz,inet,e,ct,h) VALUES (4,'{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}','{NULL}');
+INSERT INTO t (id,i4,t,d) VALUES (5,'[2:3]={1,2}','[0:0]={z}','[-1:0]={2020-01-01,2020-01-02}');
+INSERT INTO t (id,f4) VALUES (6,'{NaN,Infinity,-Infinity}');
+INSERT INTO t (id,f8) VALUES (7,'{NaN,Infinity,-Infinity}');
+INSERT INTO t (id,n) VALUES (8,'{1e100,1e-10,100000,0.1000}');
+INSERT INTO t (id,ts,tsz,d) VALUES (9,'{"9999-12-31 23:59:59.999999","1582-10-10 00:00:00"}','{"9999-12-31 23:59:59.999999+00"}','{9999-12-31,1582-10-10,10000-01-01}');
+INSERT INTO t (id,ti,ti3) VALUES (10,'{23:59:59.999999,12:00,00:00:00.001}','{23:59:59.999}');
+INSERT INTO t (id,tz) VALUES (11,'{10:11:12+05:30,10:11:12-08,23:59:59+14,00:00:00-12}');
+INSERT INTO t (id,c,v,c1) VALUES (12,'{a,abcd,""}','{abcde,""}','{x," "}');
+INSERT INTO t (id,by) VALUES (13,ARRAY['\xdeadbeef','abc']::bytea[]);
+INSERT INTO t (id,inet,ci,mac) VALUES (14,'{192.168.0.0/16,fe80::1}','{192.168.0.0/16,fe80::/64}','{}');
+INSERT INTO t (id,e) VALUES (15,'{ok}');
+INSERT INTO t (id,lt,ct) VALUES (16,'{}','{"a b","c,d",NULL}');
+INSERT INTO t (id,u) VALUES (17,'{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A12}');
+INSERT INTO t (id,o) VALUES (18,'{0,4294967295}');
+INSERT INTO t (id,h) VALUES (19,ARRAY['"a"=>NULL, b=>"q\"q"']::hstore[]);
+INSERT INTO t (id,lt) VALUES (20,'{a,NULL}');
+UPDATE t SET i4 = i4 || 5 WHERE id = 1;
+DELETE FROM t WHERE id IN (1,2,3);

@@ -1,0 +1,33 @@
+-- profiles ["plain", "schemas", "first", "second"]
+CREATE TABLE n (id serial PRIMARY KEY, n numeric, n10 numeric(10), n102 numeric(10,2), n38 numeric(38,0), n3818 numeric(38,18), n11 numeric(1,1), n22 numeric(2,2), n1000 numeric(1000), f4 float4, f8 float8, m money);
+CREATE TABLE neg (id serial PRIMARY KEY, a numeric(5,-2), b numeric(2,5), c numeric(3,3));
+CREATE TABLE nn (id serial PRIMARY KEY, n numeric NOT NULL, n2 numeric(10,2) NOT NULL);
+CREATE TABLE fl (id serial PRIMARY KEY, f4 float4, f8 float8);
+CREATE TABLE kn (n numeric PRIMARY KEY); CREATE TABLE kf (f float8 PRIMARY KEY); CREATE TABLE kn2 (n numeric(10,2) PRIMARY KEY); CREATE TABLE kb (b bool, m money, PRIMARY KEY (b, m));
+INSERT INTO n (n) VALUES (1.50);
+-- from here
+INSERT INTO n (n, n10, n102, n38, n3818, n11, n22, n1000, f4, f8, m) VALUES (0,0,0,0,0,0,0,0,0,0,0),(1,1,1,1,1,0.1,0.01,1,1,1,1),(-1,-1,-1,-1,-1,-0.1,-0.01,-1,-1,-1,-1),(1.10,1,1.1,99999999999999999999999999999999999999,1.000000000000000001,0.9,0.99,power(10::numeric,900),1.1,1.1,1.1),(100,100,100.00,100,100.5,0.5,0.50,100,100,100,100),(0.000,5,0.00,7,0.1,0,0,0,0.1,0.1,0.01),(1e-20,-9999999999,-99999999.99,-99999999999999999999999999999999999999,-1.000000000000000001,-0.9,-0.99,-1e100,-1e-10,-1e-10,-0.01),(123456789.123456789000,1234567890,12345678.90,5,5,0,0,5,123456789.123,123456789.123456789,1234567.89);
+INSERT INTO n (n, n10) VALUES ('NaN','NaN'),('Infinity',NULL),('-Infinity',NULL);
+INSERT INTO n (n) SELECT (random() * power(10, (random()*40)::int - 20))::numeric FROM generate_series(1,200);
+INSERT INTO n (n) SELECT (g * 1.10)::numeric(20,4) FROM generate_series(1,20) g;
+INSERT INTO n (n) VALUES (1e5),(1e1000),(10),(20.0),(1200),(0.00120),(-0.00);
+INSERT INTO neg (a,b,c) VALUES (12345,0.00099,0.999),(0,0,0),(-500,-0.00001,-0.001),(50,0.00050,0.5);
+INSERT INTO nn (n,n2) VALUES (1,2),(0,0);
+DELETE FROM nn;
+INSERT INTO fl (f4,f8) SELECT (random()*power(10,(random()*76)::int-38))::float4, random()*power(10,(random()*600)::int-300) FROM generate_series(1,400);
+INSERT INTO fl (f4,f8) SELECT g/10.0, g/10.0 FROM generate_series(1,100) g;
+INSERT INTO fl (f4,f8) SELECT (g/100.0)::float4, (g/100.0)::float4 FROM generate_series(1,100) g;
+INSERT INTO fl (f4,f8) VALUES ('NaN','NaN'),('Infinity','Infinity'),('-Infinity','-Infinity'),('-0','-0'),(3.4028235e38,1.7976931348623157e308),(1e7,1e7),(9999999,9999999),(1e-3,1e-3),(0.00099999,0.00099999),(16777217,9007199254740993),(1.0E10,1e22);
+INSERT INTO kn VALUES (1.50),(100),(0.00);
+UPDATE kn SET n = n + 1 WHERE n = 100;
+UPDATE kn SET n = 1.5 WHERE n = 1.50;
+DELETE FROM kn;
+INSERT INTO kf VALUES (1.5),(1e10),('NaN'),('-0');
+UPDATE kf SET f = 1e-5 WHERE f = 1.5;
+UPDATE kf SET f = 5 WHERE f = 'NaN';
+DELETE FROM kf;
+INSERT INTO kn2 VALUES (1.5);
+UPDATE kn2 SET n = 100;
+INSERT INTO kb VALUES (true, 1.5);
+UPDATE kb SET b = false, m = -3;
+DELETE FROM kb;
