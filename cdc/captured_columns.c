@@ -26,9 +26,11 @@ static bool place_may_miss(const Place *place)
 
 static void places_add(Places *places, uint16_t number, const ChangeColumnFacts *column)
 {
-    const Place *before =
-        places->items.count > 0 ? &places->items.items[places->items.count - 1] : NULL;
-    size_t needed = before != NULL ? before->needed + !place_may_miss(before) : 0;
+    size_t needed = 0;
+    if (places->items.count > 0) {
+        const Place *before = &places->items.items[places->items.count - 1];
+        needed = before->needed + !place_may_miss(before);
+    }
     *vec_add(&places->items) = (Place){number, column, needed};
 }
 

@@ -32,7 +32,8 @@ static void past_set(char **name, Slice to)
 /* Names. */
 
 /* A column of another name may be another column: a NULL of then would be shown as the default of
- * that. Debezium, too, knows no default and no NOT NULL of a name that the catalog does not have. */
+ * that. Debezium, too, knows no default and no NOT NULL of a name that the catalog does not have.
+ */
 static void past_distrust(ChangeColumnFacts *column)
 {
     free(column->fallback);

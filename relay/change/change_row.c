@@ -39,8 +39,10 @@ static Status inexpressible(const ChangeTable *table, const ChangeTableColumn *c
         "table '%s', column '%s': records have nothing for this value, and the column may not "
         "be NULL",
         table->name, column->name);
-    return error_hint(err, "Other modes may express it: decimal = \"string\" has NaN, and time = "
-                           "\"microseconds\" the years before 1678 and behind 2261.");
+    return error_hint(err,
+                      "Other modes may express it: decimal = \"string\" has NaN, and time = "
+                      "\"microseconds\" the years before 1678 and behind 2261. Otherwise leave the "
+                      "column out (exclude_columns), or allow NULL in it.");
 }
 
 static Status stale(const ChangeTable *table, const ChangeTableColumn *column, Error *err)

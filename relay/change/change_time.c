@@ -234,7 +234,8 @@ bool change_time_interval(Slice text, ChangeInterval *ret)
  * than 1.235. */
 static double seconds_of(int64_t us)
 {
-    return (double)(us / 1000000) + (double)(us % 1000000) / 1e6;
+    int64_t whole = us / 1000000;
+    return (double)whole + (double)(us - whole * 1000000) / 1e6;
 }
 
 int64_t change_time_interval_us(const ChangeInterval *interval)

@@ -451,7 +451,7 @@ static void array_unchanged(ChangeType *type, uint32_t element)
         if (type->modes->time == TIME_CONNECT || type->modes->time == TIME_ISOSTRING) {
             return;
         }
-        /* fall through */
+        __attribute__((fallthrough));
     case OID_INT4:
     case OID_INT8: {
         AUTO_BUFFER list = TEXT_EMPTY;
