@@ -27,9 +27,9 @@ static bool is_text(Slice bytes)
     return slice_is_null(bytes) || utf8_valid(bytes.data, bytes.length);
 }
 
-static void add_bytes(Text *text, Slice bytes)
+static void add_bytes(Text *text, Slice bytes, bool text_bytes)
 {
-    if (is_text(bytes)) {
+    if (text_bytes) {
         text_add_json(text, bytes);
         return;
     }
@@ -40,8 +40,11 @@ static void add_bytes(Text *text, Slice bytes)
 
 static void add_member(Text *text, const char *name, Slice bytes)
 {
-    text_printf(text, "\"%s%s\":", name, is_text(bytes) ? "" : "_base64");
-    add_bytes(text, bytes);
+    bool text_bytes = is_text(bytes);
+    text_add_char(text, '"');
+    text_add(text, name);
+    text_add(text, text_bytes ? "\":" : "_base64\":");
+    add_bytes(text, bytes, text_bytes);
 }
 
 /* Those that are text, or those that are not. */
@@ -54,7 +57,7 @@ static size_t add_headers(Text *text, const Record *record, bool texts)
             text_add(text, count++ > 0 ? "," : "");
             text_add_json(text, header->name);
             text_add_char(text, ':');
-            add_bytes(text, header->value);
+            add_bytes(text, header->value, texts);
         }
     }
     return count;

@@ -79,6 +79,33 @@ Test(text, json_escapes_quotes_backslashes_and_controls)
     assert_json((Slice){.data = "\0", .length = 1}, "\"\\u0000\"");
 }
 
+/* What stands in a string for this byte, which is of no sequence. */
+static void add_alone(Text *text, char byte)
+{
+    AUTO_BUFFER one = TEXT_EMPTY;
+    text_add_json(&one, (Slice){.data = &byte, .length = 1});
+    text_append(text, one.data + 1, one.length - 2);
+}
+
+Test(text, json_is_the_same_at_each_place_of_a_long_string)
+{
+    enum { LENGTH = 21 };
+    for (int byte = 0; byte <= 0xFF; byte++) {
+        for (size_t place = 0; place < LENGTH; place++) {
+            char string[LENGTH + 1] = "abcdefghijklmnopqrst~";
+            string[place] = (char)byte;
+            string[LENGTH - 1 - place] = (char)(byte % 3 == 0 ? byte : 'x');
+            AUTO_BUFFER expected = TEXT_EMPTY;
+            text_add(&expected, "\"");
+            for (size_t i = 0; i < LENGTH; i++) {
+                add_alone(&expected, string[i]);
+            }
+            text_add(&expected, "\"");
+            assert_json((Slice){.data = string, .length = LENGTH}, text_string(&expected));
+        }
+    }
+}
+
 Test(text, json_keeps_utf8_and_replaces_what_is_none)
 {
     assert_json(SLICE_LITERAL("gr\xC3\xBC\xC3\x9F"), "\"gr\xC3\xBC\xC3\x9F\"");
