@@ -166,6 +166,12 @@ static void past_take_key(const CapturedRelation *relation, ChangeTableFacts *ta
     if (tells && past_identity(relation) > 0 && !past_is_key(relation, table)) {
         past_take_identity(relation, table);
     }
+    for (size_t i = 0; tells && i < relation->count; i++) {
+        ChangeColumnFacts *column = past_find(table, relation->columns[i].name);
+        if (relation->in_identity[i] && column != NULL) {
+            column->not_null = true; /* whatever it is called by now */
+        }
+    }
 }
 
 static void past_describe(const CapturedRelation *relation, ChangeTableFacts *table)

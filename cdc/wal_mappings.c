@@ -23,14 +23,23 @@ static void note_column(void *arg, const char *option, const char *column)
     *(bool *)arg = true;
 }
 
-/* The mapping of a table names columns, and rows of the table come: what is in no publication does
- * not, but as long as there is none the relay makes one. */
+/* Changes of it, or rows of a snapshot: what is in no publication does not come, but as long as
+ * there is none the relay makes one. No log has an unlogged table. */
+static bool is_read(const WalMappings *mappings, const MappedTable *table)
+{
+    if (!table->logged) {
+        return mappings->wal->pipeline->tables.snapshot != SNAPSHOT_MODE_NEVER;
+    }
+    return table->sends != 0 || !mappings->start->given.facts->has_publication;
+}
+
+/* The mapping of a table names columns, and rows of the table are read. */
 static bool is_asked_about(const WalMappings *mappings, const MappedTable *table)
 {
     bool names = false;
     const TablesConfig *tables = &mappings->wal->pipeline->tables;
     mapping_each_column(&tables->mappings[table->mapping], note_column, &names);
-    return names && (table->sends != 0 || !mappings->start->given.facts->has_publication);
+    return names && is_read(mappings, table);
 }
 
 static Status mappings_judge(const WalMappings *mappings, Error *err)

@@ -380,12 +380,26 @@ static void requeue_tell_kept(const Requeue *requeue, const Error *err)
     }
 }
 
+/* What passes, such as a lock of another session: they are ended with a later look. */
+static bool requeue_ends_later(const Requeue *requeue, const Error *err)
+{
+    if (err->class != ERROR_RETRY || sqlstate_is_of_function(err)) {
+        return false;
+    }
+    log_write(LOG_WARN, requeue->wal->pipeline->name, CODE_REQUEUE_PUT_OFF,
+              LOG_FIELDS(log_text("hint", error_own_hint(err))),
+              "dead letters that were requeued are done with, and stay until the next attempt to "
+              "delete or change them: %s",
+              error_message(err));
+    return true;
+}
+
 static void on_ended(void *arg, const Error *err)
 {
     Requeue *requeue = arg;
     RequeueIds *ids = requeue->ids;
     bool refused = err != NULL && pg_conn_is_open(claim_conn(requeue->wal->claim));
-    if (!refused && !wal_goes_on(requeue->wal, err)) {
+    if (refused ? requeue_ends_later(requeue, err) : !wal_goes_on(requeue->wal, err)) {
         return;
     }
     if (refused) { /* by the table: the pipeline has no part in it */

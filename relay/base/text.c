@@ -1,11 +1,11 @@
 #include "base/text.h"
 
-#include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/eight.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
@@ -128,28 +128,15 @@ static bool json_is_plain(unsigned char c)
     return c >= ' ' && c < 0x7F && c != '"' && c != '\\';
 }
 
-/* Copies bytes up to the first that does not stand for itself, eight at a time; how many. Of eight
- * in the order of a number, the lowest that is odd is told by a carry into its highest bit; those
- * above it may be told wrongly. */
+/* Copies bytes up to the first that does not stand for itself; how many. DEL does not, either. */
 static size_t add_plain(Text *text, const char *bytes, size_t length)
 {
-    static const uint64_t ONES = UINT64_C(0x0101010101010101);
-    static const uint64_t HIGH = UINT64_C(0x8080808080808080);
     size_t at = 0;
-    while (at + 8 <= length) {
-        uint64_t eight;
-        memcpy(&eight, bytes + at, sizeof(eight));
-        memcpy(text_room(text, sizeof(eight)), &eight, sizeof(eight));
-        eight = le64toh(eight);
-        uint64_t odd = eight | (eight - ONES * ' ') | (eight + ONES) |
-                       ((eight ^ (ONES * '"')) - ONES) | ((eight ^ (ONES * '\\')) - ONES);
-        odd &= HIGH;
-        size_t plain = odd == 0 ? 8 : (size_t)__builtin_ctzll(odd) / 8;
+    for (size_t plain = 8; plain == 8 && at + 8 <= length; at += plain) {
+        uint64_t eight = eight_read(bytes + at);
+        memcpy(text_room(text, 8), bytes + at, 8);
+        plain = eight_first(eight_odd(eight) | ((eight + EIGHT_ONES) & EIGHT_HIGH));
         text->length += plain;
-        at += plain;
-        if (plain < 8) {
-            break;
-        }
     }
     for (; at < length && json_is_plain((unsigned char)bytes[at]); at++) {
         text_put_char(text, bytes[at]);

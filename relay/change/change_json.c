@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/eight.h"
 #include "base/utf8.h"
 
 static const char UPPER_HEX[] = "0123456789ABCDEF";
@@ -30,21 +31,12 @@ static void add_escape(Text *out, unsigned char c)
     }
 }
 
-/* How many of the bytes are themselves within a string: neither a quote, a backslash or a control
- * character, nor of a sequence. Eight at a time: a byte below n has a borrow in its highest bit. */
+/* How many of the bytes are themselves within a string. */
 static size_t plain_bytes(const char *bytes, size_t length)
 {
-    static const uint64_t ONES = UINT64_C(0x0101010101010101);
-    static const uint64_t HIGH = UINT64_C(0x8080808080808080);
     size_t at = 0;
-    for (; at + 8 <= length; at += 8) {
-        uint64_t eight;
-        memcpy(&eight, bytes + at, sizeof(eight));
-        uint64_t quote = eight ^ (ONES * '"');
-        uint64_t backslash = eight ^ (ONES * '\\');
-        if (((eight | (eight - ONES * 0x20) | (quote - ONES) | (backslash - ONES)) & HIGH) != 0) {
-            break;
-        }
+    for (size_t plain = 8; plain == 8 && at + 8 <= length; at += plain) {
+        plain = eight_first(eight_odd(eight_read(bytes + at)));
     }
     while (at < length) {
         unsigned char c = (unsigned char)bytes[at];

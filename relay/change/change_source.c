@@ -126,6 +126,13 @@ static bool is_of_same(const Pieces *pieces, const ChangePlace *place)
     return same && slice_equal(slice_of(pieces->origin), place->origin);
 }
 
+static Text *begin_piece(Text *piece, const char *with)
+{
+    text_clear(piece);
+    text_add(piece, with);
+    return piece;
+}
+
 static void make_pieces(ChangeSource *source, const ChangePlace *place)
 {
     static const char *const SNAPSHOTS[] = {
@@ -138,9 +145,7 @@ static void make_pieces(ChangeSource *source, const ChangePlace *place)
         [SNAPSHOT_INCREMENTAL] = "incremental",
     };
     Pieces *pieces = source->pieces;
-    Text *json = &pieces->head;
-    text_clear(json);
-    text_add(json, source->begin);
+    Text *json = begin_piece(&pieces->head, source->begin);
     change_json_number(json, place->committed_at_us / 1000);
     text_add(json, ",\"snapshot\":\"");
     text_add(json, SNAPSHOTS[place->snapshot]);
@@ -149,21 +154,15 @@ static void make_pieces(ChangeSource *source, const ChangePlace *place)
     text_add(json, ",\"sequence\":\"[");
     add_sequence(json, place->last_commit);
     text_add_char(json, ',');
-    json = &pieces->times;
-    text_clear(json);
-    text_add(json, "]\",\"ts_us\":");
+    json = begin_piece(&pieces->times, "]\",\"ts_us\":");
     change_json_number(json, place->committed_at_us);
     text_add(json, ",\"ts_ns\":");
     change_json_number(json, place->committed_at_us * 1000);
     text_add_char(json, ',');
-    json = &pieces->numbers;
-    text_clear(json);
-    text_add(json, ",\"txId\":");
+    json = begin_piece(&pieces->numbers, ",\"txId\":");
     add_number_or_null(json, place->xid);
     text_add(json, ",\"lsn\":");
-    json = &pieces->end;
-    text_clear(json);
-    text_add(json, ",\"xmin\":null,\"origin\":");
+    json = begin_piece(&pieces->end, ",\"xmin\":null,\"origin\":");
     add_origin(json, place);
     text_add(json, "},\"transaction\":");
 }

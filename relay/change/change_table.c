@@ -336,7 +336,6 @@ static Status make_table(Making *making, Error *err)
     AUTO_TEXT name = json_of(names.table);
     text_printf(&table->place, "\"schema\":%s,\"table\":%s", schema, name);
     bool schemas = (making->tables->modes->told & TOLD_SCHEMAS) != 0;
-    table->close = schemas ? "}" : "";
     if (schemas) {
         add_key_schema(making, &table->key_head);
         add_value_schema(making, &table->value_head);

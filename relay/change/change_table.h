@@ -32,13 +32,12 @@ typedef struct ChangeTableColumn {
 
 typedef struct ChangeTable {
     uint32_t oid;
-    char *name;        /* schema.table, for people and for transactions */
-    char *topic;       /* that of the mapping, else prefix.schema.table, as Kafka takes it */
-    Text place;        /* "schema":"...","table":"..." of the source block */
-    Text key_head;     /* {"schema":{...},"payload": or "" */
-    Text value_head;   /* the same of the value */
-    const char *close; /* "}" or "" */
-    char *key_table;   /* the member of the key that names the table, with its comma; "": none */
+    char *name;      /* schema.table, for people and for transactions */
+    char *topic;     /* that of the mapping, else prefix.schema.table, as Kafka takes it */
+    Text place;      /* "schema":"...","table":"..." of the source block */
+    Text key_head;   /* {"schema":{...},"payload": with a brace to close, or "" */
+    Text value_head; /* the same of the value */
+    char *key_table; /* the member of the key that names the table, with its comma; "": none */
     size_t key_count;
     uint16_t *key; /* columns in their order */
     size_t count;

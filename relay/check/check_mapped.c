@@ -233,12 +233,13 @@ static void mapped_say_mapping(MappedCheck *m, size_t mapping)
         text_free(&key.names);
     }
     if (failed > FAILED_SHOWN) {
-        check_problem(m->check, EXIT_CONFIG, "configuration", NULL,
+        check_problem(m->check, EXIT_CONFIG, "configuration",
+                      "correct the mapping, or give these tables a mapping of their own",
                       "mapping '%s' cannot be followed for %zu more tables",
                       m->pipeline->tables.mappings[mapping].table, failed - FAILED_SHOWN);
     }
-    if (count > TABLES_SHOWN) {
-        text_printf(&m->check->facts, "               and %zu more\n", count - TABLES_SHOWN);
+    if (shown > TABLES_SHOWN) {
+        text_printf(&m->check->facts, "               and %zu more\n", shown - TABLES_SHOWN);
     }
 }
 

@@ -182,7 +182,7 @@ static bool needs_captured(const Facts *facts)
 static bool captured_has_no_table(const Facts *facts, Saying *say)
 {
     text_add(&say->message,
-             "table outbox.captured_table does not exist, needed by the first snapshot");
+             "table outbox.captured_table, which the first snapshot needs, does not exist");
     text_add(&say->remedy, "outboxd migrate");
     return needs_captured(facts) && *facts_value(facts, "captured") == '\0';
 }

@@ -194,6 +194,14 @@ def test_a_mapping_that_one_of_its_tables_cannot_follow_is_said_before_its_first
     assert "table 'shop.other'" not in checked.text and set(checked.tables()) == {"shop.other"}
 
 
+def test_of_many_tables_that_a_mapping_cannot_follow_a_few_are_named(check, database):
+    database.execute("".join(f"CREATE TABLE shop.t{number} (id int PRIMARY KEY, size int);" for number in range(5)))
+    run(database, check("shop.*", expect=2).script())
+    checked = check({"table": "shop.*", "hash_columns": ["size"], "hash_salt": "s"}, expect=1)
+    assert checked.text.count("hash_columns name column 'size'") == 3
+    assert "correct the mapping" in checked.remedy("mapping 'shop.*' cannot be followed for 2 more tables")
+
+
 def test_a_key_that_is_a_typing_error_is_refused_by_its_name(check, database):
     database.execute("CREATE TABLE shop.orders (id int PRIMARY KEY)")
     run(database, check("shop.*", expect=2).script())
@@ -249,7 +257,7 @@ def test_what_remembers_the_snapshot_must_be_there_and_open(check, database, ser
         owner = database.scalar("SELECT tableowner FROM pg_tables WHERE tablename = 'captured_table'")
         database.execute("ALTER TABLE outbox.captured_table OWNER TO passer_by", user=SUPERUSER)
         checked = check("shop.*", expect=2)
-        assert checked.remedy("table outbox.captured_table does not exist, needed by the first snapshot") == "outboxd migrate"
+        assert checked.remedy("table outbox.captured_table, which the first snapshot needs, does not exist") == "outboxd migrate"
         assert "outbox.captured_table looks like a table or view of outboxd, but outboxd does not use it" in checked.text
         database.execute(f"ALTER TABLE outbox.captured_table OWNER TO {owner}", user=SUPERUSER)
     finally:

@@ -127,16 +127,19 @@ def test_a_key_that_is_renamed_is_still_the_key(tables):
     assert "key names column 'name', which none of its tables has" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
 
 
-def test_a_reload_with_a_typing_error_in_what_is_hidden_publishes_nothing(tables):
-    tables.create("item", "id int PRIMARY KEY, name text NOT NULL")
+@pytest.mark.parametrize("column, code, said, exits", [
+    ("naem", "MAPPED_NO_COLUMN", "mask_columns names column 'naem'", 2),
+    ("size", "MAPPING_COLUMN", "mask_columns name column 'size', whose values are no text", 1)])
+def test_a_reload_that_hides_what_it_cannot_publishes_nothing(tables, column, code, said, exits):
+    tables.create("item", "id int PRIMARY KEY, name text NOT NULL, size int")
     tables.publish()
     relay = tables.relay(snapshot="never", mappings=mapping("mask_columns", "name")).start()
     tables.database.execute("INSERT INTO item VALUES (1, 'secret')")
     tables.records("item", 1)
-    relay.reload(tables.configured(mapping("mask_columns", "naem"), snapshot="never"), until=None)
+    relay.reload(tables.configured(mapping("mask_columns", column), snapshot="never"), until=None)
     tables.database.execute("INSERT INTO item VALUES (2, 'secret')")
-    assert relay.wait_exit(30) == 2
-    assert "mask_columns names column 'naem'" in relay.log_lines("code=MAPPED_NO_COLUMN")[-1]
+    assert relay.wait_exit(30) == exits
+    assert said in relay.log_lines(f"code={code}")[-1]
     assert {shown(change) for change in tables.records("item")} == {"***"}
 
 
@@ -252,6 +255,21 @@ def test_a_start_refuses_what_a_table_cannot_follow_before_its_first_row(tables,
     assert outboxd("check", "-c", relay.config_path, expect=1).stdout.count(why.split(": ")[-1]) == 1
 
 
+@pytest.mark.parametrize("snapshot, exits", [("never", None), ("initial", 1)])
+def test_a_table_that_comes_in_a_snapshot_alone_is_looked_at_too(tables, snapshot, exits):
+    """No log has an unlogged table."""
+    tables.create("item", "id int PRIMARY KEY, size text")
+    tables.publish()
+    tables.create("other", "id int PRIMARY KEY, size int", "ALTER TABLE other SET UNLOGGED")
+    relay = tables.relay(snapshot=snapshot, mappings=[{"table": "public.*", "mask_columns": [{"column": "size", "characters": 3}]}])
+    relay.start(wait_ready=False)
+    if exits:
+        assert relay.wait_exit(30) == exits and relay.log_lines("code=MAPPING_COLUMN.*public.other")
+        assert tables.records("item") == []
+    else:
+        relay.wait_ready()
+
+
 def test_a_table_that_nobody_publishes_stops_no_start(tables):
     tables.create("item", "id int PRIMARY KEY, size text")
     tables.publish()
@@ -293,3 +311,16 @@ def test_a_null_is_never_the_default_of_another_column(tables, ddl, shown):
     tables.database.execute(f"INSERT INTO item VALUES (2, NULL); ALTER TABLE item {ddl}; INSERT INTO item (id) VALUES (3)")
     relay.start()
     assert tables.records("item", 3)[1]["after"] == {"id": 2, "note": shown}
+
+
+def test_a_key_that_has_another_name_by_now_is_still_not_null(tables):
+    tables.create("item", "id int PRIMARY KEY, note text")
+    tables.publish()
+    relay = tables.relay(snapshot="never", schemas=True).start()
+    tables.database.execute("INSERT INTO item VALUES (1, 'a')")
+    tables.records("item", 1)
+    relay.stop()
+    tables.database.execute("INSERT INTO item VALUES (2, 'b'); ALTER TABLE item RENAME id TO number")
+    relay.start()
+    first, second = (change.key["schema"] for change in tables.records("item", 2))
+    assert first == second and not second["fields"][0]["optional"]

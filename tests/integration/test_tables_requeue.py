@@ -203,6 +203,25 @@ def test_a_table_that_somebody_locks_is_tried_again(small):
     assert letters(small, 0, relay) is True
 
 
+def test_a_letter_that_somebody_locks_is_deleted_later_and_published_once(small):
+    relay = small.relay(**DEAD).start()
+    small.execute(f"INSERT INTO item VALUES (1, 'a', {LARGE})")
+    (number, _, _), = letters(small, 1, relay)
+    small.execute("UPDATE item SET note = 'x'")
+    small.records("item", 1)
+    relay.stop()
+    requeue(relay, number)
+    with small.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE outbox.dead_letter IN SHARE MODE")
+        relay.start(wait_ready=False)
+        assert "lock timeout" in relay.wait_log("code=REQUEUE_PUT_OFF")[0]
+        small.execute("INSERT INTO item VALUES (2, 'b', NULL)")
+        small.records("item", 3)
+    assert letters(small, 0, relay) is True
+    assert kinds(small.records("item")) == [(1, "u"), (1, "r"), (2, "c")]
+    assert not relay.log_lines("REQUEUE_KEPT|POSTGRES_LOCK_TIMEOUT")
+
+
 def test_a_column_that_was_renamed_stays_hidden(small):
     small.execute("ALTER TABLE item ADD secret text")
     relay = small.relay([{"table": "public.item", "exclude_columns": ["secret"], "mask_columns": [{"column": "name", "characters": 3}]}], **DEAD).start()
