@@ -13,8 +13,8 @@ from support.consume import read_topics
 from support.verify import compare, read_truth
 from support.wal import Wal
 
-EVENTS = 1000
-IN_FLIGHT = 200
+EVENTS = 500
+IN_FLIGHT = 100
 UNPUBLISHED = "SELECT count(*) FROM outbox.event WHERE published_at IS NULL"
 # name -> (number in the fault matrix, passages to let go by before it strikes, repeats allowed after a kill: what can be out and not yet marked)
 COMMON = {
@@ -28,7 +28,7 @@ COMMON = {
     "mark_sent": ("K10", 2, IN_FLIGHT),
     "marked": ("K7", 2, IN_FLIGHT),
 }
-# With "wal", events come while it runs, in transactions of 1 to 300.
+# With "wal", events come while it runs, in transactions of 1 to 150.
 POINTS = {
     "poll": {**COMMON, "fetched": ("K8", 3, IN_FLIGHT)},
     "wal": {**COMMON, "streaming": ("W1", 0, 0), "in_transaction": ("W2", 20, IN_FLIGHT), "feedback_sent": ("W3", 2, IN_FLIGHT)},
@@ -53,13 +53,13 @@ def point_run(relay, kafka, database, prefix):
         topic = kafka.create_topic(f"{prefix}.order", partitions=3)
         wal = Wal(database) if capture == "wal" else None
         workload.prepare(database, keys=20, emit=workload.BOTH if wal else workload.ROWS)
-        one = relay({**CAPTURES[capture], **BACKOFF, "on_publish": on_publish, "batch_events": 40, "in_flight_events": IN_FLIGHT,
+        one = relay({**CAPTURES[capture], **BACKOFF, "on_publish": on_publish, "batch_events": IN_FLIGHT // 5, "in_flight_events": IN_FLIGHT,
                      **({"messages": True} if wal else {})})
         if wal:
             one.start()
             wal.wait_begun()
             one.stop()
-        for size in (1, 300, 1, 40, 2, 300, 5, 1, 150, 100, 99, 1) if wal else (EVENTS,):
+        for size in (1, 150, 1, 20, 2, 150, 3, 1, 75, 50, 46, 1) if wal else (EVENTS,):
             database.execute(f"SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, {size}) n")
         last = wal and wal.now()
 
@@ -114,14 +114,14 @@ def test_wal_killed_at_fail_point_of_the_first_start(relay, kafka, database, pre
     topic = kafka.create_topic(f"{prefix}.order", partitions=3)
     wal = Wal(database)
     workload.prepare(database, keys=20)
-    place = "SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, 600) n"
+    place = "SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, 300) n"
     database.execute(place)
-    one = relay({**CAPTURES["wal"], "batch_events": 40, "in_flight_events": IN_FLIGHT})
+    one = relay({**CAPTURES["wal"], "batch_events": IN_FLIGHT // 5, "in_flight_events": IN_FLIGHT})
     one.start(wait_ready=False, fail_at=f"{name}:{1 if name in AT_START else 2}:kill")
     if name != "connect":
-        database.execute(place.replace("600", "200"))
+        database.execute(place.replace("300", "100"))
     one.wait_struck()
-    database.execute(place.replace("600", "100"))
+    database.execute(place.replace("300", "50"))
     one.start()
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 30, lambda: "all marked\n" + one.log_tail())
     wal.wait_confirmed()
@@ -133,8 +133,8 @@ def test_wal_step_of_the_first_start_that_fails_is_taken_again(relay, kafka, dat
     topic = kafka.create_topic(f"{prefix}.order", partitions=3)
     wal = Wal(database)
     workload.prepare(database, keys=20)
-    database.execute("SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, 600) n")
-    one = relay({**CAPTURES["wal"], **BACKOFF, "batch_events": 40, "in_flight_events": IN_FLIGHT})
+    database.execute("SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, 300) n")
+    one = relay({**CAPTURES["wal"], **BACKOFF, "batch_events": IN_FLIGHT // 5, "in_flight_events": IN_FLIGHT})
     one.start(wait_ready=False, fail_at=f"{name}:{1 if name in AT_START else 2}:error").wait_struck()
     wal.wait_begun()
     database.execute("SELECT workload.place(1 + n % 20, n * 7) FROM generate_series(1, 100) n")

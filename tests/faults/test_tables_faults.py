@@ -19,7 +19,13 @@ POINTS = {"connect": (1, 0), "locked": (1, 0), "streaming": (1, 0), "in_transact
           "settled": (6, 1), "before_mark": (3, 1), "mark_sent": (3, 1), "marked": (3, 1), "feedback_sent": (3, 1)}
 CANNOT_FAIL = ("producing", "delivered", "settled")
 BACKOFF = {"retry_backoff_min": "20ms", "retry_backoff_max": "200ms"}
-SIZES = (1, 300, 1, 40, 2, 300, 5, 1, 150, 100, 99, 1)
+IN_FLIGHT = 100     # a batch of the relay is a fifth of it
+SIZES = (1, 150, 1, 20, 2, 150, 3, 1, 75, 50, 46, 1)
+
+
+def wait_in_flight(relay):
+    """Until a kill would repeat something: the moment that a fault is for."""
+    eventually(lambda: relay.metric("window_events") > 0, 20, relay.log_tail, interval=0.002)
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def load(tables):
 @pytest.fixture
 def behind(load):
     """A relay that is stopped, with transactions behind its position."""
-    relay = load.relay(**BACKOFF).start()
+    relay = load.relay(IN_FLIGHT, **BACKOFF).start()
     load.turn(size=30)
     load.wait_arrived(relay)
     relay.stop()
@@ -60,7 +66,7 @@ def test_killed_at_fail_point(load, behind, name):
     behind.start(wait_ready=False, fail_at=f"{name}:{at}:kill").wait_struck()
     behind.start()
     load.turn(size=20)
-    load.compare(behind, kills)
+    load.compare(behind, kills, IN_FLIGHT)
 
 
 @pytest.mark.parametrize("name", [soak(name) if number % 2 else name for number, name in enumerate(n for n in POINTS if n not in CANNOT_FAIL)])
@@ -72,14 +78,15 @@ def test_step_that_fails_is_taken_again_without_repeats(load, behind, name):
     assert behind.metric("events_replayed_total") == 0
 
 
-@pytest.mark.parametrize("seed, kills", [(1, 4), soak(2, 12), soak(3, 12)])
-def test_kills_at_any_moment_under_load(load, seed, kills):
-    """Each client begins with a transaction of 5,000 statements."""
+@pytest.mark.parametrize("seed, kills, big", [(1, 4, 1500), soak(2, 12, 5000), soak(3, 12, 5000)])
+def test_kills_at_any_moment_under_load(load, seed, kills, big):
+    """Each client begins with a transaction of `big` statements, many times what may be in flight."""
     dice = random.Random(seed)
     relay = load.relay(**BACKOFF).start()
-    with load.running(clients=3, big=5000):
+    with load.running(clients=3, big=big):
         for _ in range(kills):
-            load.wait_committed(dice.randint(5, 60))
+            load.wait_committed(dice.randint(3, 20))
+            wait_in_flight(relay)
             relay.kill()
             relay.start()
     repeats = load.compare(relay, kills)
@@ -91,7 +98,8 @@ def test_connections_that_are_cut_make_no_repeats(load, tables):
     relay = load.relay(**BACKOFF).start()
     with load.running():
         for cut in (lambda: wal.terminate_sender(SLOT), wal.terminate_control, tables.database.terminate_backends, lambda: wal.terminate_sender(SLOT)):
-            load.wait_committed(30)
+            load.wait_committed(10)
+            wait_in_flight(relay)
             cut()
     load.compare(relay)
 
@@ -100,9 +108,10 @@ def test_connections_that_are_cut_make_no_repeats(load, tables):
 def test_postgres_restarts(load, postgres, mode):
     relay = load.relay(**BACKOFF).start()
     with load.running():
-        load.wait_committed(40)
+        load.wait_committed(20)
+        wait_in_flight(relay)
         postgres.restart(mode)
-        load.wait_committed(40)
+        load.wait_committed(20)
     load.compare(relay)
     assert relay.starts == 1 and relay.running()
 
@@ -110,12 +119,14 @@ def test_postgres_restarts(load, postgres, mode):
 def test_the_broker_hangs_and_dies(load, kafka):
     relay = load.relay(in_flight=5000, **BACKOFF).start()
     with load.running(clients=2):
-        load.wait_committed(20)
+        load.wait_committed(10)
         with kafka.away():
             load.wait_committed(20)
-        load.wait_committed(20)
+            wait_in_flight(relay)
+        load.wait_committed(10)
         kafka.kill()
-        load.wait_committed(20)
+        load.wait_committed(10)
+        wait_in_flight(relay)
         kafka.start()
     load.compare(relay, kills=1 if relay.excused_repeats() else 0, in_flight=5000)
 
@@ -126,10 +137,11 @@ def test_another_relay_takes_over(load, how):
     one.start()
     two.start()
     with load.running(clients=2):
-        load.wait_committed(30)
+        load.wait_committed(15)
+        wait_in_flight(one)
         {"stop": one.stop, "kill": one.kill, "hang": one.pause}[how]()
         eventually(lambda: two.metric("leader") == 1, 20, lambda: "the other one publishes\n" + two.log_tail())
-        load.wait_committed(30)
+        load.wait_committed(15)
         if how == "hang":
             one.resume()
             eventually(lambda: one.metric("leader") == 0, 20, "the woken relay steps back")
@@ -137,10 +149,30 @@ def test_another_relay_takes_over(load, how):
     load.compare(two, kills=0 if how == "stop" else 1, in_runs=how != "hang")
 
 
+# pgbench's own transaction, with the number of rows that it begins with as a variable; the least of pgbench's own is 100,000.
+TRANSACTION = """
+\\set aid random(1, :accounts)
+\\set tid random(1, 10)
+\\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = 1;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (:tid, 1, :aid, :delta, CURRENT_TIMESTAMP);
+END;
+"""
+ROWS = """
+INSERT INTO pgbench_branches (bid, bbalance) VALUES (1, 0);
+INSERT INTO pgbench_tellers (tid, bid, tbalance) SELECT t, 1, 0 FROM generate_series(1, 10) t;
+INSERT INTO pgbench_accounts (aid, bid, abalance, filler) SELECT a, 1, 0, '' FROM generate_series(1, %s) a
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds, kills", [(6, 2), soak(60, 10)])
-def test_tables_of_pgbench_are_rebuilt_after_kills(tables, seconds, kills):
-    """At full speed; the rows that it begins with are one transaction of 100,000."""
+@pytest.mark.parametrize("accounts, seconds, kills", [(10_000, 4, 2), soak(100_000, 60, 10)])
+def test_tables_of_pgbench_are_rebuilt_after_kills(tables, tmp_path, accounts, seconds, kills):
+    """At full speed; the rows that it begins with are one transaction."""
     def start(*args):
         database = tables.database
         return subprocess.Popen([os.path.join(database.server.bin, "pgbench"), *args, database.dsn(OWNER)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -156,10 +188,12 @@ def test_tables_of_pgbench_are_rebuilt_after_kills(tables, seconds, kills):
         tables.kafka.create_topic(tables.topic(name))
     tables.publish(*keyed, second=("pgbench_history",))
     relay = tables.relay([{"table": "public.pgbench_*"}], snapshot="never", **BACKOFF).start()
-    ended(start("-q", "-i", "-I", "g"))
-    load = start("-n", "-c", "4", "-T", str(seconds))
+    tables.database.execute(ROWS, (accounts,))
+    (tmp_path / "transaction.sql").write_text(TRANSACTION, encoding="ascii")
+    load = start("-n", "-c", "4", "-T", str(seconds), "-D", f"accounts={accounts}", "-f", str(tmp_path / "transaction.sql"))
     for number in range(1, kills + 1):      # of what it writes, not of what it begins with
-        tables.records("pgbench_history", number * 300)
+        tables.records("pgbench_history", number * 200)
+        wait_in_flight(relay)
         relay.kill()
         relay.start()
     ended(load)

@@ -27,8 +27,8 @@ def look(database):
 
 @pytest.fixture
 def under_load(captured, capture, kafka, database, look, prefix):
-    """under_load(fault, times): writers run, the fault is called again and again with progress between; 0 lost, 0 duplicates. With "wal" the rules of
-    the slot are watched all the time."""
+    """under_load(fault, times): writers run, the fault is called again and again with progress between, and meets events on their way; 0 lost,
+    0 duplicates. With "wal" the rules of the slot are watched all the time."""
     def run(fault, times=3, pipeline=None, seed=1):
         topic = kafka.create_topic(f"{prefix}.order", partitions=3)
         from_wal = capture == "wal"
@@ -37,11 +37,12 @@ def under_load(captured, capture, kafka, database, look, prefix):
                         **(pipeline or {})})
         with look.watch() if from_wal else contextlib.nullcontext():
             one.start()
-            with workload.Writers(database, threads=4, keys=20, seed=seed):
+            with workload.Writers(database, threads=4, keys=20, seed=seed, pause_ms=60):
                 for _ in range(times):
-                    one.wait_published(one.published() + 150, 40)
+                    one.wait_published(one.published() + 50, 40)
+                    eventually(lambda: one.metric("window_events") > 0, what=one.log_tail, interval=0.002)
                     fault(one)
-                one.wait_published(one.published() + 150, 40)
+                one.wait_published(one.published() + 50, 40)
             eventually(lambda: database.scalar(UNPUBLISHED) == 0, 40, lambda: "all published\n" + one.log_tail())
             if from_wal:
                 look.wait_confirmed()
@@ -67,7 +68,7 @@ def test_immediate_restart_under_load_loses_and_repeats_nothing(under_load, post
 def test_terminated_connections_under_load_lose_and_repeat_nothing(under_load, database, look, connection, on_publish):
     """Debezium: shouldReceiveChangesAfterConnectionRestart, shouldRecoverFromRetriableException."""
     fault = {"walsender": look.terminate_sender, "control": look.terminate_control, "all": database.terminate_backends}[connection]
-    under_load(lambda _: fault(), times=8, pipeline={"on_publish": on_publish}, seed=3)
+    under_load(lambda _: fault(), times=5, pipeline={"on_publish": on_publish}, seed=3)
 
 
 @pytest.mark.by_turns

@@ -199,7 +199,7 @@ def test_every_committed_event_arrives_once_in_order_and_byte_for_byte(relay, ka
     topic = kafka.create_topic(f"{prefix}.order", partitions=6)
     workload.prepare(database)
     one = relay({"on_publish": on_publish, "batch_events": 500}).start()
-    events = workload.Pgbench(database, 4000, clients=4, seed=7).run()
+    events = workload.Pgbench(database, 2000, clients=4, seed=7).run()
     one.wait_published(events, 60)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, what="everything marked")
     compare(read_truth(database), read_topics(kafka.brokers, topic)).assert_exact()

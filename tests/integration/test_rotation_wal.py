@@ -146,12 +146,12 @@ def test_rotations_under_load(kafka, database, wal_relay, wal, topic, on_publish
     trial = Trial(database, one)
     begun(one, trial, kafka, topic, wal)
     for turn in range(3):
-        for _ in range(20):
+        for _ in range(10):
             trial.emit(20)
         rotate(database, f"event_{turn}")
-        for _ in range(20):
+        for _ in range(10):
             trial.emit(20)
-        wait_for_records(kafka.brokers, topic, 20 + 800 * (turn + 1), 60)
+        wait_for_records(kafka.brokers, topic, 20 + 400 * (turn + 1), 60)
     if on_publish == "mark":
         settled(database, one, "event_0", "event_1", "event_2")
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()

@@ -66,10 +66,10 @@ def test_standby_is_ready_says_so_and_publishes_nothing(several, database, captu
 def test_three_relays_take_over_within_five_seconds_of_kill_9(several, database, check):
     relays = several(3)
     slowest = 0
-    with workload.Writers(database, threads=3, keys=20):
+    with workload.Writers(database, threads=3, keys=20, pause_ms=50):
         for _ in range(2):
             victim = active(relays)[0]
-            victim.wait_published(victim.published() + 100)
+            victim.wait_published(victim.published() + 50)
             others = {id(r): r.published() for r in relays if r is not victim and r.running()}
             begin = time.monotonic()
             victim.kill()
@@ -85,15 +85,15 @@ def test_three_relays_take_over_within_five_seconds_of_kill_9(several, database,
 
 def test_stopped_relay_is_replaced_within_its_lease_and_five_seconds(several, database, check):
     one, two = several(2)
-    with workload.Writers(database, threads=3, keys=20):
-        one.wait_published(200)
+    with workload.Writers(database, threads=3, keys=20, pause_ms=50):
+        one.wait_published(60)
         begin = time.monotonic()
         one.pause()
-        eventually(lambda: two.published() > 100, LEASE + 40, lambda: "the standby publishes\n" + two.log_tail())
+        eventually(lambda: two.published() > 50, LEASE + 40, lambda: "the standby publishes\n" + two.log_tail())
         took = time.monotonic() - begin
         one.resume()
         eventually(lambda: one.metric("leader") == 0, 10, what="the woken relay knows that it is not the publisher any more")
-        two.wait_published(two.published() + 200)
+        two.wait_published(two.published() + 60)
     assert took <= LEASE + at_pace(5), f"take-over took {took:.1f} s"
     check()
     assert len(active([one, two])) == 1 and one.running() and two.running()
@@ -101,10 +101,10 @@ def test_stopped_relay_is_replaced_within_its_lease_and_five_seconds(several, da
 
 def test_clean_stop_hands_over_at_once_and_without_duplicates(several, database, check):
     one, two = several(2)
-    with workload.Writers(database, threads=3, keys=20):
-        one.wait_published(200)
+    with workload.Writers(database, threads=3, keys=20, pause_ms=50):
+        one.wait_published(60)
         one.stop(expect=0)
-        two.wait_published(100, 3)   # not a lease later
+        two.wait_published(50, 3)   # not a lease later
     check().assert_exact(duplicates=0)
 
 
@@ -113,11 +113,11 @@ def test_lost_lock_connection_never_leaves_two_publishers(several, database, che
     relays = several(2)
     cut = {"all": database.terminate_backends, "control": Wal(database, publication=None, role=None).terminate_control,
            "replication": Wal(database, publication=None, role=None).terminate_sender}[connection]
-    with workload.Writers(database, threads=3, keys=20):
+    with workload.Writers(database, threads=3, keys=20, pause_ms=50):
         for _ in range(4):
             before = sum(r.published() for r in relays)
             cut()
-            eventually(lambda: sum(r.published() for r in relays) > before + 100, 20, what="publishing goes on")
+            eventually(lambda: sum(r.published() for r in relays) > before + 40, 20, what="publishing goes on")
             assert len(active(relays)) <= 1
     check()
 

@@ -8,6 +8,7 @@ from support.common import eventually
 from support.postgres import RELAY, SUPERUSER
 
 ITEM = "id int PRIMARY KEY, name text, note text"
+CHUNK = 16 << 20    # bytes of a table that are read at once (SNAPSHOT_CHUNK_BLOCKS)
 
 
 def rows(changes):
@@ -74,34 +75,40 @@ def test_a_row_of_the_snapshot_says_what_the_stream_says_of_it(tables):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_writers_during_the_snapshot_leave_the_topic_with_what_the_table_has(tables, workers):
-    """Some 40 MB: several chunks."""
-    tables.create("item", ITEM)
+    """A row to a page and some 40 MB of pages: three chunks."""
+    count = 5000
+    tables.create("item", ITEM, "ALTER TABLE item SET (fillfactor = 10)")
     tables.create("other", ITEM)
-    tables.database.execute("INSERT INTO item SELECT i, 'old', repeat('x', 1000) FROM generate_series(1, 40000) i")
+    tables.database.execute(f"INSERT INTO item SELECT i, 'old', repeat('x', 700) FROM generate_series(1, {count}) i")
+    assert tables.database.scalar("SELECT pg_relation_size('item')") > 2 * CHUNK
     tables.database.execute("INSERT INTO other SELECT i, 'old', NULL FROM generate_series(1, 500) i")
     tables.publish()
-    over = threading.Event()
+    over, turn = threading.Event(), 0
 
     def write():
-        turn = 0
-        while not over.is_set():
+        nonlocal turn
+        cursor = tables.database.connect().cursor()
+        while not over.wait(0.002):
             turn += 1
-            tables.database.execute(
-                f"UPDATE item SET name = 'new', note = repeat('y', 1000) WHERE id BETWEEN {turn * 7} AND {turn * 7 + 2}; "
-                f"DELETE FROM item WHERE id = {40000 - turn}; INSERT INTO item VALUES ({50000 + turn}, 'new', NULL); "
+            cursor.execute(
+                f"UPDATE item SET name = 'new', note = repeat('y', 700) WHERE id BETWEEN {turn * 7} AND {turn * 7 + 2}; "
+                f"DELETE FROM item WHERE id = {count - turn}; INSERT INTO item VALUES ({2 * count + turn}, 'new', NULL); "
                 f"DELETE FROM other WHERE id = {turn}")
+        cursor.connection.close()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        relay = tables.relay(snapshot_workers=workers).start()
+        relay = tables.relay(snapshot_workers=workers)
+        eventually(lambda: turn > 0, what="it writes")
+        relay.start(wait_ready=False).wait_log("code=SNAPSHOT_STARTED")
+        before = turn
         relay.wait_log("STREAM_STARTED", 60)
+        assert turn > before, "nothing was written during the snapshot"
     finally:
         over.set()
         writer.join()
-    tables.wait_state("item", 60)
-    tables.wait_state("other")
-    marks = markers(tables.records("item")) + markers(tables.records("other"))
+    marks = markers(tables.wait_state("item", 60)) + markers(tables.wait_state("other"))
     assert marks.count("first") == marks.count("last") == 1
     assert not relay.log_lines("SNAPSHOT_TABLE_CHANGED")
     assert relay.status()["pipelines"][0]["snapshot"]["state"] == "complete"

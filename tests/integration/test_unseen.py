@@ -129,16 +129,16 @@ def test_nothing_is_unseen_while_it_is_paused_or_the_broker_is_away(relay, reque
     if capture == "wal":
         request.getfixturevalue("wal")
     from support.relay import outboxd
-    one = relay({**CAPTURES[capture], **NET, "in_flight_events": 10, "batch_events": 5}, monitor=FAST).start()
+    one = relay({**CAPTURES[capture], **NET, "in_flight_events": 10, "batch_events": 5}).start()
     emit(database, 0)
     one.wait_published(1)
     outboxd("pause", "-c", one.config_path, expect=0)
     emit(database, 1, 2, 3)
-    stays_true(lambda: one.metric("unseen_events") == 0, 3, "paused")
+    stays_true(lambda: one.metric("unseen_events") == 0, 3, "paused", interval=0.2)
     with kafka.away():
         outboxd("resume", "-c", one.config_path, expect=0)
         emit(database, *range(4, 30))  # more than fit
-        stays_true(lambda: one.metric("unseen_events") == 0, 4, "stalled")
+        stays_true(lambda: one.metric("unseen_events") == 0, 4, "stalled", interval=0.2)
     one.wait_published(30, 40)
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, what="they are marked")
     assert one.metric("unseen_events_found_total") == 0 and not one.log_lines("EVENT_UNSEEN")

@@ -74,7 +74,7 @@ def test_every_committed_event_arrives_once_in_order_and_byte_for_byte(wal_relay
     # A position follows the looks at the preconditions.
     one = wal_relay({"on_publish": on_publish, "batch_events": 500, "messages": emit_by == workload.BOTH}, monitor={"interval": "200ms"}).start()
     with wal.watch() as watch:
-        events = workload.Pgbench(database, 2000, clients=4, seed=7).run()
+        events = workload.Pgbench(database, 1500, clients=4, seed=7).run()
         one.wait_published(events, 60)
         wal.wait_confirmed()
     compare(read_truth(database), read_topics(kafka.brokers, topic)).assert_exact()

@@ -115,7 +115,7 @@ def _read(client, topics, timeout):
     return records
 
 
-def _may_have(brokers, topics, count):
+def may_have(brokers, topics, count):
     """Whether so many offsets were given out: where not, a read would be for nothing."""
     from confluent_kafka import KafkaException
     try:
@@ -130,7 +130,7 @@ def wait_for_records(brokers, topics, count, timeout=20, **kwargs):
     seen = []
 
     def enough():
-        if not _may_have(brokers, topics, count):
+        if not may_have(brokers, topics, count):
             return False
         seen[:] = read_topics(brokers, topics, **kwargs)
         return len(seen) >= count

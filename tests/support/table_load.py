@@ -18,11 +18,13 @@ import threading
 import psycopg2
 
 from .common import eventually
+from .consume import may_have
 from .postgres import RELAY
 
 KEYED = ("account", "line", "whole")
 TABLES = KEYED + ("cut", "log")
 REPEATS = ("ts_ms", "ts_us", "ts_ns")
+REST = 0.003    # seconds that a client rests for each statement of its last transaction: what waits for a fault, and not for a number of changes, costs little
 
 _PREPARE = f"""
 CREATE SCHEMA work;
@@ -104,7 +106,7 @@ class TableLoad:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def turn(self, me=0, size=None, connection=None):
-        """One transaction; `size` statements, by default as the dice fall: few, at times many."""
+        """One transaction; `size` statements, by default as the dice fall: few, at times many. How many these were."""
         size = size or self.rng.choice((1, 1, 1, 2, 5, 20, 100, 300))
         sql, args = "SELECT work.turn(%s, %s, %s)", (me, size, self.keys)
         if connection is None:
@@ -113,6 +115,7 @@ class TableLoad:
             with connection.cursor() as cursor:
                 cursor.execute(sql, args)
         self.committed += 1
+        return size
 
     def cut(self):
         self.database.execute("TRUNCATE cut")
@@ -139,8 +142,7 @@ class TableLoad:
                 if big:
                     self.turn(me, big, connection)
                     big = 0
-                self.turn(me, None, connection)
-                self.stopping.wait(0.01)     # the machine has others to serve
+                self.stopping.wait(0.01 + REST * self.turn(me, None, connection))
                 if me == 1 and self.committed % 20 == 0:
                     with connection.cursor() as cursor:
                         cursor.execute("TRUNCATE cut")
@@ -207,26 +209,37 @@ class TableLoad:
         return found
 
     def wait_arrived(self, relay=None, timeout=60):
-        """Until as many different records are in the topics as there were changes."""
-        counts = {name: sum(op != "t" for changes in made.values() for op, _ in changes) + len(made.get(None, ())) for name, made in self.expected().items()}
+        """Until as many different records are in the topics as there were changes; (these changes, the records of each table)."""
+        made, arrived = self.expected(), {}
+        counts = {name: sum(op != "t" for changes in of.values() for op, _ in changes) + len(of.get(None, ())) for name, of in made.items()}
 
         def missing():
-            return {name: count for name, count in counts.items() if len({change.identity for change in self.read(name)}) < count}
+            """Reads a topic when it may have enough, and no more once it was seen to have."""
+            for name, count in counts.items():
+                if name not in arrived and may_have(self.tables.kafka.brokers, [self.tables.topic(name)], count):
+                    found = self.read(name)
+                    if len({change.identity for change in found}) >= count:
+                        arrived[name] = found
+            return {name: count for name, count in counts.items() if name not in arrived}
         eventually(lambda: not missing(), timeout, lambda: f"each topic has its changes, not yet: {missing()}\n" + (relay.log_tail() if relay else ""), interval=0.3)
+        return made, {name: self._to_its_end(name, found) for name, found in arrived.items()}
+
+    def _to_its_end(self, name, found):
+        """What was read of a topic, and what came while others were waited for."""
+        return self.read(name) if may_have(self.tables.kafka.brokers, [self.tables.topic(name)], len(found) + 1) else found
 
     def compare(self, relay=None, kills=0, in_flight=200, in_runs=True):
         """Finding unless each topic has what its table was told: every change once, in order, what is repeated equal, repeats bounded. The number of repeats.
 
         in_runs=False: what a relay that hung still had on its socket may come at any place."""
-        self.wait_arrived(relay)
-        wanted = self.expected()
-        repeats = sum(self._compare_table(name, wanted[name], kills if in_runs else None) for name in TABLES)
+        made, arrived = self.wait_arrived(relay)
+        repeats = sum(self._compare_table(name, made[name], arrived[name], kills if in_runs else None) for name in TABLES)
         if repeats > kills * in_flight:
             raise Finding(f"{repeats} repeats after {kills} kills with {in_flight} in flight")
         return repeats
 
-    def _compare_table(self, name, wanted, kills):
-        order = self._first_times(name, kills)
+    def _compare_table(self, name, wanted, arrived, kills):
+        order = self._first_times(name, arrived, kills)
         found = {}
         for change in order:
             op = "-" if change.tombstone else change["op"]
@@ -240,12 +253,12 @@ class TableLoad:
                 here, there = sorted(here, key=str), sorted(there, key=str)
             if here != there:
                 raise Finding(f"{name}, key {key}: wanted {here}, found {there}")
-        return len(self.tables.records(name)) - len(order)
+        return len(arrived) - len(order)
 
-    def _first_times(self, name, kills):
-        """The records of a topic without repeats, which must be equal and follow each other as they did; each kill may go back once. kills None: they may stand anywhere."""
+    def _first_times(self, name, arrived, kills):
+        """The records that arrived without repeats, which must be equal and follow each other as they did; each kill may go back once. kills None: they may stand anywhere."""
         first, order, at, returns = {}, [], -1, 0
-        for change in self.read(name):
+        for change in arrived:
             bare = (change.raw[0], {k: v for k, v in change.items() if k not in REPEATS})
             number = first.setdefault(change.identity, (len(order), bare))[0]
             if first[change.identity][1] != bare:

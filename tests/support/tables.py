@@ -10,7 +10,7 @@
 import json
 
 from .common import eventually
-from .consume import headers_of, read_topics, wait_for_records
+from .consume import headers_of, may_have, read_topics, wait_for_records
 from .postgres import RELAY
 from .relay import configuration
 
@@ -101,10 +101,10 @@ class Tables:
         found = read_topics(self.kafka.brokers, topics) if count is None else wait_for_records(self.kafka.brokers, topics, count)
         return [Change(record) for record in found]
 
-    def state(self, name):
-        """What is left when each record is applied to its key in turn."""
+    def state(self, name, changes=None):
+        """What is left when each record (those of the topic, or some that were read) is applied to its key in turn."""
         rows = {}
-        for change in self.records(name):
+        for change in self.records(name) if changes is None else changes:
             key = json.dumps(change.key)
             if change.get("op") == "t":
                 rows.clear()
@@ -115,8 +115,15 @@ class Tables:
         return rows
 
     def wait_state(self, name, timeout=30):
-        """Until the topic says what the table says."""
+        """Until the topic says what the table says; the records. What was read and does not say so is read again once there is more."""
+        changes = None
+
         def same():
+            nonlocal changes
+            if changes is not None and not may_have(self.kafka.brokers, [self.topic(name)], len(changes) + 1):
+                return False
+            changes = self.records(name)
             mine = [row for row, in self.database.execute(f"SELECT to_jsonb(t) FROM {name} t")]
-            return sorted(map(str, self.state(name).values())) == sorted(map(str, mine))
-        eventually(same, timeout, f"the topic of {name} says what the table says")
+            return sorted(map(str, self.state(name, changes).values())) == sorted(map(str, mine))
+        eventually(same, timeout, f"the topic of {name} says what the table says", interval=0.3)
+        return changes

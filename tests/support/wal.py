@@ -201,19 +201,25 @@ class Watch:
             assert self.samples > 0, "nothing was sampled"
             assert not self.broken, f"{len(self.broken)} of {self.samples} samples break a rule: {self.broken[:5]}"
 
+    def _open(self):
+        """A session with both questions prepared: planned each time, they would cost as much as what is watched."""
+        cursor = self.wal.database.connect(SUPERUSER).cursor()
+        cursor.execute("PREPARE slot AS SELECT confirmed_flush_lsn::text FROM pg_get_replication_slots() WHERE slot_name = %s", (self.name,))
+        cursor.execute("PREPARE position AS SELECT lsn::text FROM outbox.position WHERE pipeline = %s", (self.pipeline,))
+        return cursor
+
     def _run(self):
         last = {"slot": 0, "position": 0}
         slot_floor_lost = False
         cursor = None
         while not self.stopping.is_set():
             try:
-                if cursor is None:
-                    cursor = self.wal.database.connect(SUPERUSER).cursor()
+                cursor = cursor or self._open()
                 # The slot first: the position may only grow after that.
-                cursor.execute("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s", (self.name,))
+                cursor.execute("EXECUTE slot")
                 row = cursor.fetchone()
                 slot = lsn(row[0]) if row else None
-                cursor.execute("SELECT lsn::text FROM outbox.position WHERE pipeline = %s", (self.pipeline,))
+                cursor.execute("EXECUTE position")
                 row = cursor.fetchone()
                 position = lsn(row[0]) if row else None
             except psycopg2.Error:
