@@ -170,7 +170,7 @@ INSERT INTO pgbench_accounts (aid, bid, abalance, filler) SELECT a, 1, 0, '' FRO
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accounts, seconds, kills", [(10_000, 4, 2), soak(100_000, 60, 10)])
+@pytest.mark.parametrize("accounts, seconds, kills", [(10_000, 3, 2), soak(100_000, 60, 10)])
 def test_tables_of_pgbench_are_rebuilt_after_kills(tables, tmp_path, accounts, seconds, kills):
     """At full speed; the rows that it begins with are one transaction."""
     def start(*args):
