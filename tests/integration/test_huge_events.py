@@ -233,12 +233,12 @@ def test_small_values_that_add_up_are_told_as_their_sum(captured, kafka, databas
 
 @pytest.mark.slow
 def test_a_row_of_the_log_that_no_server_can_send_has_a_way_out(wal_relay, kafka, database, prefix):
-    """2.3 kB in the table, 1.1 GB of text: the server sends neither it nor what is behind it."""
+    """2.5 kB in the table, 1.2 GB of text: the server sends neither it nor what is behind it."""
     topic = kafka.create_topic(f"{prefix}.order")
     one = wal_relay({"lease": "30s"}).start()
     insert(database)
     wait_for_records(kafka.brokers, topic, 1)
-    insert(database, payload="('[' || repeat('1e131071,', 8300) || '1]')::jsonb")
+    insert(database, payload="('[' || repeat('1e131071,', 9000) || '1]')::jsonb")
     insert(database)
     eventually(lambda: not one.running(), 180, lambda: "it stops\n" + one.log_tail())
     assert one.wait_exit() == 4, one.log_tail()
@@ -261,7 +261,7 @@ def test_rows_from_before_the_slot_that_cannot_be_read_stand_alone(wal_relay, ka
     rows = "SELECT 'order.placed', 'order', n::text, '{}'::jsonb FROM generate_series(%d, %d) n"
     into = "INSERT INTO outbox.event (event_type, aggregate_type, aggregate_id, payload) "
     database.execute(into + rows % (1, 20))
-    bad = insert(database, payload="('[' || repeat('1e131071,', 8300) || '1]')::jsonb")
+    bad = insert(database, payload="('[' || repeat('1e131071,', 9000) || '1]')::jsonb")
     database.execute(into + rows % (21, 60))
     one = wal_relay({**ASIDE, "lease": "30s"}).start(wait_ready=False)
     assert len(wait_for_records(kafka.brokers, topic, 60, timeout=300)) == 60
