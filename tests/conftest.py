@@ -20,7 +20,7 @@ from support.common import ServerDidNotStart, started, work_directory_of  # noqa
 from support.kafka import KafkaServer  # noqa: E402
 from support.pair import Pair  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
-from support.relay import Relay, configuration, migrate, outboxd_binary  # noqa: E402
+from support.relay import Relay, choose_binary, configuration, migrate, outboxd_binary  # noqa: E402
 from support.tables import Tables  # noqa: E402
 from support.wal import Wal  # noqa: E402
 
@@ -83,6 +83,7 @@ def pytest_collection_modifyitems(config, items):
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _wanted(config, item)]
+    _choose_binaries(items)
     groups = collections.Counter(filter(None, map(_group, items)))
     for item in items:
         if _group(item):
@@ -145,6 +146,19 @@ def _each_value_once(items):
             case.add_marker(pytest.mark.soak)
 
 
+_plain = pytest.StashKey()
+
+
+def _choose_binaries(items):
+    """The first case of each test is played with sanitizers; further parameters of it are with $OUTBOXD_PLAIN, what users run, if tests/run has built it: each is
+    the quicker by what sanitizers cost a process. Not among the faults, which need fail points."""
+    seen = set()
+    for item in items:
+        test = (item.path, item.originalname)
+        item.stash[_plain] = os.environ.get("OUTBOXD_PLAIN") if test in seen and item.path.parent.name != "faults" else None
+        seen.add(test)
+
+
 def _group(item):
     """Of the tests that stay on one worker, in this order; None: the test stands for itself."""
     if item.module.__name__ == "test_torture":
@@ -171,6 +185,7 @@ def pytest_fixture_setup(fixturedef, request):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
+    choose_binary(item.stash[_plain])
     for (fixture, where, parameter), first in _down.items():
         if fixture in item.fixturenames and item.nodeid.startswith(where) and _parameter(item, fixture) == parameter:
             pytest.skip(f"the server of fixture '{fixture}' did not start: see the first error of this worker ({first})")

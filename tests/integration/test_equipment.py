@@ -246,14 +246,42 @@ def test_x(server, n):
 """
 
 
+def run_pytest(directory, **env):
+    """What pytest says of the tests in a directory, with our conftest.py."""
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return subprocess.run([sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, str(directory)], cwd=directory,
+                          env={**os.environ, "PYTHONPATH": tests, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+
+
 @pytest.mark.parametrize("good, counts", [(2, "3 passed"), (3, "2 skipped, 1 error")])
 def test_a_server_that_does_not_start_costs_one_retry_or_one_error(tmp_path, good, counts):
     (tmp_path / "test_x.py").write_text(BROKEN.format(good=good))
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    result = subprocess.run([sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)],
-                            cwd=tmp_path, env={**os.environ, "PYTHONPATH": tests}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    result = run_pytest(tmp_path)
     assert counts in result.stdout.splitlines()[-1], result.stdout
     assert (result.stdout.count("does not answer: /d-again") > 0) == (good == 3), result.stdout
+
+
+CASES = """
+import pytest
+from support.relay import outboxd_binary
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_many(n):
+    assert outboxd_binary() == ("/sanitizers" if n == 1 else "/plain")
+    assert outboxd_binary(fail_points=True) == "/sanitizers"
+
+def test_one():
+    assert outboxd_binary() == "/sanitizers"
+"""
+
+
+def test_the_first_case_of_each_test_has_sanitizers_and_further_ones_are_what_users_run(tmp_path):
+    (tmp_path / "integration").mkdir()
+    (tmp_path / "integration" / "test_x.py").write_text(CASES)
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults" / "test_y.py").write_text(CASES.replace("/plain", "/sanitizers"))
+    result = run_pytest(tmp_path, OUTBOXD="/sanitizers", OUTBOXD_PLAIN="/plain")
+    assert "8 passed" in result.stdout.splitlines()[-1], result.stdout
 
 
 def test_each_server_has_an_identity_of_its_own(work_directory):

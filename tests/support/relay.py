@@ -28,8 +28,20 @@ NO_QUARANTINE = {"ASAN_OPTIONS": _SANITIZERS["ASAN_OPTIONS"] + ":quarantine_size
 _FINDING = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 
 
-def outboxd_binary():
-    """$OUTBOXD, else the binary of $OUTBOXD_PRESET (asan by default), else of any preset that is built."""
+_chosen = None
+
+
+def choose_binary(path):
+    """What outboxd_binary() says from now on; None: what it says otherwise."""
+    global _chosen
+    _chosen = path
+
+
+def outboxd_binary(fail_points=False):
+    """What conftest.py chose for this test, else $OUTBOXD, else the binary of $OUTBOXD_PRESET (asan by default), else of any preset that is built.
+    The one that is chosen is what users run: it has no fail points."""
+    if _chosen and not fail_points:
+        return _chosen
     if os.environ.get("OUTBOXD"):
         return os.environ["OUTBOXD"]
     for preset in (os.environ.get("OUTBOXD_PRESET", "asan"), "asan", "dev", "release"):
@@ -46,7 +58,10 @@ def is_instrumented(binary):
 
 
 def plain_binary():
-    """For what sanitizers cannot measure: the binary of the run, or that of the preset dev if it was built later than that of the run; None: there is none."""
+    """For what sanitizers cannot measure: $OUTBOXD_PLAIN, the binary of the run, or that of the preset dev if it was built later than that of the run; None: there is
+    none."""
+    if os.environ.get("OUTBOXD_PLAIN"):
+        return os.environ["OUTBOXD_PLAIN"]
     of_run, plain = outboxd_binary(), os.path.join(ROOT, "build", "dev", "outboxd")
     if not is_instrumented(of_run):
         return of_run
@@ -186,8 +201,9 @@ class Relay:
             self.struck_before = len(self.struck())
             env = {**(env or {}), "OUTBOXD_FAILPOINTS": ",".join(self.fail_at), "OUTBOXD_FAILPOINT_LOG": self.fail_path}
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([*ending_with_us(), *by, self.binary or outboxd_binary(), *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=clean_environment({**self.env, **(env or {})}), cwd=self.directory)
+            command = [*ending_with_us(), *by, self.binary or outboxd_binary(bool(self.fail_at)), *self.args]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                                            env=clean_environment({**self.env, **(env or {})}))
         if wait_ready:
             self.wait_ready(timeout)
         return self
