@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config, items):
     others = [item for item in items if not _wanted(config, item)]
     if others:
         config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+        items[:] = [item for item in items if _wanted(config, item)]
     _choose_binaries(items)
     groups = collections.Counter(filter(None, map(_group, items)))
     for item in items:

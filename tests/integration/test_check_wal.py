@@ -29,10 +29,17 @@ def server(work_directory):
     server.remove()
 
 
-@pytest.fixture
-def database(server):
-    database = server.fresh_database("shop")
+@pytest.fixture(scope="module")
+def template(server):
+    """A migrated database, to be copied."""
+    database = server.fresh_database("template")
     migrate(database)
+    return database.name
+
+
+@pytest.fixture
+def database(server, template):
+    database = server.fresh_database("shop", template=template)
     grant_memberships(database)
     server.execute(f"ALTER ROLE {RELAY} REPLICATION")
     yield database

@@ -8,6 +8,7 @@ import psycopg2
 import psycopg2.errors
 import pytest
 
+from conftest import oldest_and_newest
 from support.fetch import POSTGRES_VERSIONS
 from support.postgres import APP, OWNER, RELAY, SUPERUSER, Database, PostgresServer
 from support.relay import migrate
@@ -277,7 +278,7 @@ def test_without_logical_decoding_it_is_refused(work_directory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("major", sorted(POSTGRES_VERSIONS))
+@pytest.mark.parametrize("major", oldest_and_newest(POSTGRES_VERSIONS))
 def test_every_postgresql_from_14_writes_the_row(work_directory, major):
     server = PostgresServer(os.path.join(work_directory, f"postgresql-messages-{major}"), major)
     try:

@@ -101,13 +101,13 @@ def hold(make, kafka, database, prefix, capture, kind, before=3, behind=7, pipel
     return one, seq, bad, good
 
 
-# Each kind, and each way out; all of them together are for soak.
-MENDS = [(name, mend) if mend == "update" or (name, mend) in (("headers", "delete"), ("headers", "mark"), ("size", "raise"), ("key", "raise"))
-         else soak(name, mend) for name in KINDS for mend in ("update", "delete", "mark", "raise") if mend != "raise" or KINDS[name].raised]
+# Each kind is mended by both captures; of the other ways out, each by one of them in turn. All of them together are for soak.
+OTHER_WAYS = [("headers", "delete", "poll"), ("headers", "mark", "wal"), ("size", "raise", "wal"), ("key", "raise", "poll")]
+MENDS = [(pytest.param if mend == "update" or (name, mend, capture) in OTHER_WAYS else soak)(*(name, mend, capture), id=f"{name}-{mend}-{capture}")
+         for name in KINDS for mend in ("update", "delete", "mark", "raise") if mend != "raise" or KINDS[name].raised for capture in ("poll", "wal")]
 
 
-@both
-@pytest.mark.parametrize("name, mend", MENDS)
+@pytest.mark.parametrize("name, mend, capture", MENDS)
 def test_only_its_topic_waits_and_goes_on_once_it_is_mended(make, kafka, database, prefix, capture, name, mend):
     kind = KINDS[name]
     one, seq, bad, good = hold(make, kafka, database, prefix, capture, kind)

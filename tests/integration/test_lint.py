@@ -82,7 +82,9 @@ def test_a_block_says_what_it_needs_or_why_it_is_not_run(tree, path, text, said)
 
 
 def metrics_tree(tree):
-    files = {f"relay/base/m{n}.c": MAKE.format(name=f'"things_{n}_total"', more="") for n in range(50)}
+    # Two files: each is a run of the preprocessor.
+    files = {"relay/base/m1.c": MAKE.format(name='"things_1_total"', more=""),
+             "relay/base/others.c": "".join(MAKE.format(name=f'"things_{n}_total"', more="") for n in range(50) if n != 1)}
     files |= {"relay/base/x.h": "", "packaging/prometheus/r.yml": "expr: rate(outboxd_things_1_total[5m])\n", EXPOSED: "outboxd_things_2_total counter {pipeline}\n"}
     run = tree(files)
     code, text = run("metrics.py", "--markdown")

@@ -66,6 +66,7 @@ def test_a_dead_database_makes_few_lines_for_many_attempts(captured, kafka, post
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("capture", ["poll", soak("wal")])   # what counts the lines knows no capture
 def test_a_connection_that_comes_and_goes_makes_few_lines(captured, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = captured(QUICK).start()

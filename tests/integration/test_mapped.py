@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from conftest import oldest_and_newest
 from support.fetch import POSTGRES_VERSIONS
 from support.mapped import PUBLICATION, SECOND, Checked, checker, made_database, made_server, own_database, published, run
 from support.postgres import RELAY, SUPERUSER
@@ -265,7 +266,7 @@ def test_what_remembers_the_snapshot_must_be_there_and_open(check, database, ser
     check("shop.*")
 
 
-@pytest.mark.parametrize("major", sorted(POSTGRES_VERSIONS))
+@pytest.mark.parametrize("major", oldest_and_newest(POSTGRES_VERSIONS))
 def test_every_version_says_the_same(work_directory, tmp_path, major):
     with made_server(os.path.join(work_directory, f"postgresql-mapped-{major}"), major=major) as server:
         database = made_database(server)

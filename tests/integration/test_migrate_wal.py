@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from conftest import soak
 from support.postgres import OWNER, PASSWORDS, RELAY, SUPERUSER, PostgresServer
 from support.relay import migrate, outboxd
 
@@ -152,7 +153,7 @@ def test_usage_errors(args, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("major", ["13", "15", "18"])
+@pytest.mark.parametrize("major", ["13", soak("15"), "18"])
 def test_every_postgresql_with_wal_level_replica(work_directory, major):
     server = PostgresServer(os.path.join(work_directory, f"postgresql-publish-{major}"), major, {"wal_level": "replica"})
     try:

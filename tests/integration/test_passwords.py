@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
+from conftest import soak
 from support.common import at_pace, eventually, free_port
-from support.postgres import APP, OWNER, PASSWORDS, RELAY, SUPERUSER
+from support.postgres import APP, OWNER, PASSWORDS, RELAY, SUPERUSER, verifier
 from support.relay import configuration, outboxd, write_configuration
 
 ROLE = "odd_relay"
@@ -30,7 +31,7 @@ def odd(database):
     """odd(password) makes it that of a role which may do what the relay does."""
     database.execute(f"DROP ROLE IF EXISTS {ROLE}", user=SUPERUSER)
     database.execute(f"CREATE ROLE {ROLE} LOGIN REPLICATION IN ROLE outbox_relay", user=SUPERUSER)
-    yield lambda password: database.execute(f"ALTER ROLE {ROLE} PASSWORD %s", (password,), user=SUPERUSER)
+    yield lambda password: database.execute(f"ALTER ROLE {ROLE} PASSWORD %s", (verifier(password),), user=SUPERUSER)
     database.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}", user=SUPERUSER)
 
 
@@ -68,7 +69,8 @@ def ways(database, password, file):
 
 
 @pytest.mark.slow
-def test_any_password_works_in_every_way(database, odd, tmp_path):
+@pytest.mark.parametrize("whole, each", [(2, 2), soak(5, 4)])   # passwords in every way beside the worst, and ways of each other one
+def test_any_password_works_in_every_way(database, odd, tmp_path, whole, each):
     file = tmp_path / "a secret"
     path = tmp_path / "outboxd.conf"
     for number, password in enumerate(ODD + some_passwords(6, seed=10)):
@@ -77,8 +79,8 @@ def test_any_password_works_in_every_way(database, odd, tmp_path):
         (tmp_path / "a secret.dsn").write_text(
             f"host=127.0.0.1 port={database.server.port} dbname={database.name} user={ROLE} password={pair(password)}\n")
         every = list(ways(database, password, file).items())
-        # The worst of them in every way, the others in four each, so that each way meets some.
-        some = every if number < 5 or password in ALL_WAYS else [every[(number * 4 + i) % len(every)] for i in range(4)]
+        # The worst of them in every way, the others in a few each, so that each way meets some.
+        some = every if number < whole or password in ALL_WAYS else [every[(number * each + i) % len(every)] for i in range(each)]
         for way, (options, environment) in some:
             config = configuration(options.pop("dsn"), "127.0.0.1:1", database=options)
             result = outboxd("dead", "list", "-c", write_configuration(str(path), config), env=environment)
@@ -147,11 +149,15 @@ MALFORMED = ["postgresql://relay:100%PASSWORDx@127.0.0.1/db", "postgresql://rela
              "password='PASSWORDx", "sslmode=PASSWORDx host=127.0.0.1", "postgresql://relay:PASSWORDx?PASSWORDx@127.0.0.1?PASSWORDx"]
 
 
-@pytest.mark.parametrize("dsn", MALFORMED)
-def test_a_malformed_connection_string_is_told_without_a_piece_of_it(dsn, tmp_path):
+COMMANDS = (["run"], ["check"], ["check", "--offline"], ["status"], ["status", "--json"], ["dead", "list"], ["pause"], ["resume"], ["config", "print"])
+
+
+@pytest.mark.parametrize("dsn, commands", [
+    (dsn, [COMMANDS[(number * 2 + n) % len(COMMANDS)] for n in range(2)]) for number, dsn in enumerate(MALFORMED)] + [soak(dsn, COMMANDS) for dsn in MALFORMED])
+def test_a_malformed_connection_string_is_told_without_a_piece_of_it(dsn, commands, tmp_path):
+    """All commands read the file in one way: each string by two of them, in turn."""
     path = write_configuration(str(tmp_path / "outboxd.conf"), configuration(dsn, "127.0.0.1:1", listen=f"127.0.0.1:{free_port()}"))
-    for command in (["run"], ["check"], ["check", "--offline"], ["status"], ["status", "--json"], ["dead", "list"], ["pause"], ["resume"],
-                    ["config", "print"]):
+    for command in commands:
         result = outboxd(*command, "-c", path, expect=1)
         text = result.stdout + result.stderr
         assert "PASSWORD" not in text, text

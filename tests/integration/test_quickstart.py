@@ -1,5 +1,6 @@
 """packaging/quickstart as a stranger uses it: on a terminal and into a pipe, to the end and interrupted, twice at once."""
 
+import contextlib
 import glob
 import os
 import pty
@@ -26,9 +27,10 @@ SUMMARY = re.compile(
     r"(?: · lag p50 (?P<p50>[0-9.]+ m?u?s), p99 (?P<p99>[0-9.]+ m?u?s))?")
 EVENT = re.compile(r"orders\.events\s+key (?P<key>\d+)\s+(?P<type>order\.\w+)\s+id (?P<id>\S+)\s+correlation (?P<correlation>\S+)\s+"
                    r"causation (?P<causation>\S+)\s+lag (?P<lag>[0-9.]+ m?u?s)\n\s+(?P<payload>\{.*)")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def build():
     """The build directory under test: the relay and the demonstration's programs."""
     directory = os.path.dirname(outboxd_binary())
@@ -37,17 +39,23 @@ def build():
     return directory
 
 
-@pytest.fixture
-def home():
-    """A directory for temporary files that only this test uses; the test fails when anything is left in it."""
+@contextlib.contextmanager
+def a_home():
+    """A directory for temporary files that only one test, or one run, uses; fails when anything is left in it."""
     path = tempfile.mkdtemp(prefix="outboxd-quickstart-", dir="/tmp")
     os.chmod(path, 0o755)
-    yield path
     try:
+        yield path
         assert os.listdir(path) == [], "files were left behind"
         assert processes(path) == [], "processes were left behind"
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def home():
+    with a_home() as path:
+        yield path
 
 
 def processes(home):
@@ -143,24 +151,53 @@ def sabotaged(build):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def test_orders_arrive_and_nothing_is_lost(home, build):
-    result = quickstart(home, "--build", build, "--events", "200")
-    assert result.returncode == 0, result.stdout + result.stderr
-    figures = SUMMARY.search(result.stdout).groupdict()
+# What several tests look at: a quickstart costs 2 s of CPU, nearly all of it before the first order.
+
+@pytest.fixture(scope="module")
+def two(build):
+    """What two at once print, and their exit codes."""
+    with a_home() as home:
+        both = [subprocess.Popen([QUICKSTART, "--build", build, "--events", "100"], env=environment(home), text=True, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+        return [(one.communicate(timeout=180)[0], one.returncode) for one in both]
+
+
+@pytest.fixture(scope="module")
+def kept(build):
+    """A run with --keep and NO_COLOR on a terminal: it when it has ended, the commands that ran while it waited, its exit code."""
+    with a_home() as home:
+        terminal = Terminal(home, "--build", build, "--events", "20", "--keep", NO_COLOR="1").until("still running")
+        running = processes(home)
+        return terminal, running, terminal.press_ctrl_c().finish()
+
+
+@pytest.mark.xdist_group("quickstart-two")
+def test_two_at_once_do_not_disturb_each_other(two):
+    for output, code in two:
+        assert code == 0, output
+        assert "190 events committed · 190 published · 0 lost" in output
+
+
+@pytest.mark.xdist_group("quickstart-two")
+def test_orders_arrive_and_nothing_is_lost(two):
+    output, code = two[0]
+    assert code == 0, output
+    figures = SUMMARY.search(output).groupdict()
     assert {k: int(figures[k]) for k in ("placed", "rolled_back", "committed", "published", "lost", "duplicates")} == {
-        "placed": 200, "rolled_back": 10, "committed": 380, "published": 380, "lost": 0, "duplicates": 0}
+        "placed": 100, "rolled_back": 5, "committed": 190, "published": 190, "lost": 0, "duplicates": 0}
     assert figures["p50"] and figures["p99"]
-    assert "\x1b" not in result.stdout, "colour and cursor movement belong on a terminal"
+    assert "\x1b" not in output, "colour and cursor movement belong on a terminal"
     for step in ("packages", "build", "postgresql", "broker", "migration", "relay", "disk"):
-        assert re.search(rf"^  {step} ", result.stdout, re.M), step
+        assert re.search(rf"^  {step} ", output, re.M), step
 
 
-def test_payment_names_the_order_placed_event_as_its_cause(home, build):
-    result = quickstart(home, "--build", build, "--events", "60")
-    events = [m.groupdict() for m in EVENT.finditer(result.stdout)]
+@pytest.mark.xdist_group("quickstart-two")
+def test_payment_names_the_order_placed_event_as_its_cause(two):
+    output, _ = two[1]
+    events = [m.groupdict() for m in EVENT.finditer(output)]
     placed = {e["correlation"]: e for e in events if e["type"] == "order.placed"}
     paid = [e for e in events if e["type"] == "order.paid"]
-    assert placed and paid, result.stdout
+    assert placed and paid, output
     for e in paid:
         assert e["correlation"] == f"checkout-{e['key']}"
         assert e["causation"] == placed[e["correlation"]]["id"]
@@ -176,24 +213,16 @@ def test_apache_kafka_receives_the_same(home, build):
     assert "190 events committed · 190 published · 0 lost · 0 duplicates" in result.stdout
 
 
-def test_two_at_once_do_not_disturb_each_other(home, build):
-    both = [subprocess.Popen([QUICKSTART, "--build", build, "--events", "100"], env=environment(home), text=True,
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
-    for one in both:
-        output = one.communicate(timeout=180)[0]
-        assert one.returncode == 0, output
-        assert "190 events committed · 190 published · 0 lost" in output
-
-
 def test_ctrl_c_while_orders_arrive_still_counts_them(home, build):
     terminal = Terminal(home, "--build", build).until(r"order\.paid").press_ctrl_c()
     assert terminal.finish() == 0, terminal.text
     figures = SUMMARY.search(terminal.text).groupdict()
     assert int(figures["placed"]) >= 1
     assert figures["lost"] == "0" and figures["committed"] == figures["published"]
+    assert COLOUR.search(terminal.text), "a terminal gets it"
 
 
-@pytest.mark.parametrize("step", ["postgresql", soak("broker"), "migration", soak("relay"), "disk"])
+@pytest.mark.parametrize("step", ["postgresql", soak("broker"), soak("migration"), soak("relay"), "disk"])
 def test_ctrl_c_during_a_step_removes_everything(home, build, step):
     terminal = Terminal(home, "--build", build).until(rf"  {step} ").press_ctrl_c()
     code = terminal.finish()
@@ -217,11 +246,19 @@ def test_kill_leaves_no_process_behind(build):
         shutil.rmtree(home, ignore_errors=True)
 
 
-def test_keep_leaves_it_running_until_ctrl_c(home, build):
-    terminal = Terminal(home, "--build", build, "--events", "20", "--keep").until("still running")
-    assert any("outboxd run" in command for command in processes(home))
-    assert terminal.press_ctrl_c().finish() == 0
+@pytest.mark.xdist_group("quickstart-kept")
+def test_keep_leaves_it_running_until_ctrl_c(kept):
+    terminal, running, code = kept
+    assert any("outboxd run" in command for command in running)
+    assert code == 0, terminal.text
     assert SUMMARY.search(terminal.text)["lost"] == "0"
+
+
+@pytest.mark.xdist_group("quickstart-kept")
+def test_no_color_is_respected_on_a_terminal(kept):
+    terminal, _, code = kept
+    assert code == 0, terminal.text
+    assert not COLOUR.search(terminal.text)
 
 
 def test_a_lost_event_is_noticed(home, sabotaged):
@@ -302,12 +339,6 @@ def test_a_relay_that_dies_midway_is_reported(home, sabotaged):
     result = quickstart(home, "--build", build)
     assert result.returncode == 1
     assert 'stopped at step "orders": the relay ended with exit code 137' in result.stderr
-
-
-def test_no_color_is_respected_on_a_terminal(home, build):
-    terminal = Terminal(home, "--build", build, "--events", "20", NO_COLOR="1")
-    assert terminal.finish() == 0, terminal.text
-    assert not re.search(r"\x1b\[[0-9;]*m", terminal.text)
 
 
 @pytest.mark.parametrize("args", [["--events", "0"], ["--events"], ["--events", "many"], ["--frobnicate"], ["--build", "/nowhere"]])

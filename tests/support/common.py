@@ -117,6 +117,14 @@ def die_with_parent(sig=signal.SIGKILL):
     return lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, sig)
 
 
+def ending_with_us(sig=signal.SIGKILL):
+    """What stands in front of a command for the same. A preexec_fn makes Python fork, which copies the page tables of all that pytest has in memory;
+    without one it need not."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return ["setpriv", "--pdeathsig", signal.Signals(sig).name.removeprefix("SIG"), "--"]
+
+
 def process_tree(pid):
     """`pid` and all its descendants, parents first."""
     children = {}

@@ -62,11 +62,16 @@ def arguments_of(text, at):
     return found
 
 
-def preprocessed(root, path):
-    """A source file as the compiler sees it, of it alone."""
+def libraries():
+    """Flags of the compiler, the same for each file."""
     flags = subprocess.run(["pkg-config", "--cflags", "libpq", "libevent", "jansson"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    return shlex.split(flags)
+
+
+def preprocessed(root, path, flags):
+    """A source file as the compiler sees it, of it alone."""
     folders = ["-I" + os.path.join(root, folder) for folder in ("relay", "", "sql")]
-    result = subprocess.run([os.environ.get("CC", "cc"), "-E", "-D_GNU_SOURCE", *folders, *shlex.split(flags), os.path.join(root, path)],
+    result = subprocess.run([os.environ.get("CC", "cc"), "-E", "-D_GNU_SOURCE", *folders, *flags, os.path.join(root, path)],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
     if result.returncode != 0:
         raise SystemExit(f"{path} cannot be preprocessed:\n{result.stderr}")
@@ -79,9 +84,9 @@ def preprocessed(root, path):
     return joined_strings("\n".join(kept))
 
 
-def metrics_of(root, path):
+def metrics_of(root, path, flags):
     """[(name, type, labels, help)] and problems of one source file."""
-    text, found, problems = preprocessed(root, path), [], []
+    text, found, problems = preprocessed(root, path, flags), [], []
     constants = {name: f'"{value}"' for name, value in re.findall(r"\bconst char (?:\*const )?(\w+)(?:\[\])? = " + STRING, text)}
     for call in CALL.finditer(text):
         given = arguments_of(text, call.end())
@@ -100,9 +105,9 @@ def metrics_of(root, path):
 def all_metrics(root):
     """name -> (type, labels, help), and problems."""
     files = [path for path in sources(root, suffixes=(".c",)) if CALL.search(read(root, path))]
-    found, problems = {}, []
+    found, problems, flags = {}, [], libraries()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, (metrics, wrong) in zip(files, pool.map(lambda one: metrics_of(root, one), files)):
+        for path, (metrics, wrong) in zip(files, pool.map(lambda one: metrics_of(root, one, flags), files)):
             problems += wrong
             for name, *rest in metrics:
                 if found.setdefault(name, rest) != rest:
