@@ -137,6 +137,21 @@ void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
     ret_facts->has_publication = *fact(row, "pubname") != '\0';
 }
 
+void slot_add_confirmed_query(const PipelineConfig *pipeline, Text *sql)
+{
+    AUTO_TEXT slot = ident_literal(pipeline->wal.slot);
+    text_printf(sql, "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s",
+                slot);
+}
+
+void slot_read_confirmed(const PGresult *row, SlotFacts *facts)
+{
+    uint64_t before = PQntuples(row) == 1 ? fact_lsn(row, "confirmed_flush_lsn") : 0;
+    if (before != 0 && before < facts->confirmed) {
+        facts->confirmed = before;
+    }
+}
+
 /* A transaction that nobody ends is the usual reason, also in another database of the server. */
 void slot_unfinished(const char *slot, int pid, const char *waits_for, Error *err)
 {

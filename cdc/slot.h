@@ -80,6 +80,13 @@ void slot_add_query(const Config *config, const PipelineConfig *pipeline,
 void slot_read_facts(const PGresult *row, bool messages, SlotFacts *ret_facts,
                      SlotStored *ret_stored);
 
+/** The same for who looks beside a relay that runs: it saves its position, then confirms it, but
+ * the row above has the position of when its statement began and the slot of a moment later. So
+ * this query comes before that one, and its row, read after that one's, says where the slot stood.
+ */
+void slot_add_confirmed_query(const PipelineConfig *pipeline, Text *sql);
+void slot_read_confirmed(const PGresult *row, SlotFacts *facts);
+
 void slot_forget_stored(SlotStored *stored);
 
 /** Looks for a timeline in a history file (TIMELINE_HISTORY): where it was left. False when it is

@@ -41,14 +41,19 @@ static void wal_problem(const WalCheck *w, const char *remedy, const char *forma
 
 static bool wal_read_facts(WalCheck *w)
 {
+    AUTO_BUFFER before = TEXT_EMPTY;
     AUTO_BUFFER sql = TEXT_EMPTY;
+    slot_add_confirmed_query(w->pipeline, &before);
     slot_add_query(w->check->config, w->pipeline, w->look->position, &sql);
-    PGresult *r = check_query(w->check, "facts", sql.data, 0, NULL);
+    AUTO(PGresult, pg_session_free_result)
+    confirmed = check_query(w->check, "slot", before.data, 0, NULL);
+    AUTO(PGresult, pg_session_free_result)
+    r = confirmed != NULL ? check_query(w->check, "facts", sql.data, 0, NULL) : NULL;
     if (r == NULL) {
         return false;
     }
     slot_read_facts(r, w->pipeline->wal.messages, w->given.facts, w->given.stored);
-    PQclear(r);
+    slot_read_confirmed(confirmed, w->given.facts);
     return true;
 }
 

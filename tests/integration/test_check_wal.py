@@ -361,6 +361,35 @@ def test_a_position_that_the_slot_has_not_passed_is_fine(check, database, wal):
     assert "no problem" in check()
 
 
+def test_a_relay_that_saves_its_position_and_confirms_it_meanwhile_is_fine(check, database, wal):
+    """As quickly as it can, in the order in which a relay does: the slot is never ahead of what was saved, whenever somebody looks."""
+    wal.make_slot()
+    note_position(database)
+    over, rounds = threading.Event(), []
+
+    def relay():
+        connection = database.connect(SUPERUSER)
+        with connection.cursor() as cursor:
+            while not over.is_set():
+                cursor.execute("SELECT pg_current_wal_lsn()")
+                lsn = cursor.fetchone()
+                cursor.execute("UPDATE outbox.position SET lsn = %s", lsn)
+                cursor.execute("SELECT pg_replication_slot_advance(%s, %s)", (SLOT, *lsn))
+                rounds.append(lsn)
+        connection.close()
+
+    thread = threading.Thread(target=relay)
+    thread.start()
+    try:
+        for _ in range(20):
+            before = len(rounds)
+            assert "no problem" in check()
+            assert len(rounds) > before
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("change, words", [
     ({"lsn": "'0/1'"}, "ahead of the saved position 0/1: it was advanced or created again outside outboxd"),
     ({"system": "'7'"}, "is a different server than pipeline 'orders' read before (7)"),
