@@ -1,14 +1,17 @@
-"""Shared fixtures: one PostgreSQL and one Kafka for the whole run, a fresh database and topic prefix per test."""
+"""Shared fixtures: a PostgreSQL of each worker, one Kafka for the whole run, a fresh database and topic prefix per test."""
 
 import collections
+import functools
 import itertools
 import math
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import warnings
 import zlib
 
 import pytest
@@ -16,15 +19,17 @@ import pytest
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.join(_HERE, "faults")]
 
+from support.broker import SharedBroker  # noqa: E402
 from support.common import ServerDidNotStart, started, work_directory_of  # noqa: E402
-from support.kafka import KafkaServer  # noqa: E402
+from support.kafka import SHARED, KafkaServer  # noqa: E402
 from support.pair import Pair  # noqa: E402
 from support.postgres import APP, RELAY, PostgresServer  # noqa: E402
 from support.relay import Relay, choose_binary, configuration, migrate, outboxd_binary  # noqa: E402
 from support.tables import Tables  # noqa: E402
 from support.wal import Wal  # noqa: E402
 
-_numbers = itertools.count(1)
+# Of this worker alone: all of them make topics on one broker.
+_numbers = itertools.count(10000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 1)
 
 
 def soak(*values, **more):
@@ -40,6 +45,8 @@ def oldest_and_newest(majors):
 
 LOOKS = "500ms"   # monitor.interval of the tests' relays, unless they ask for another
 OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
+OWN_BROKER = "broker-"   # how groups of tests are called that have a broker to themselves
+OWN_BROKERS = 2   # so many of them: each needs less time than a worker's share of a run
 
 
 def pytest_configure(config):
@@ -52,6 +59,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "by_turns: of a module whose tests are about what both captures share: each case is quick by one of them, and one for soak by "
                                        "the other; its name says by which. What TRIALS.md names stays quick by both")
     config.addinivalue_line("markers", "matrix: a cell of tests/run matrix, or a case with a server of another version, that the quick parts leave out; run with --matrix")
+    config.addinivalue_line("markers", "own_broker: stops the broker, lets it hang, changes it for all, or looks at all that is in it; its `kafka` is one that no "
+                                       "other worker uses")
     config.addinivalue_line("markers", "xdist_group(name): tests that share a server of their own stay on one worker of pytest-xdist")
 
 
@@ -68,10 +77,10 @@ def part_of(item):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """With pytest-xdist, each worker has servers of its own; a module's own server should not be started by every worker.
+    """With pytest-xdist, a module's own server should not be started by every worker, nor a broker for those tests that have one to themselves.
 
-    What takes longest comes first, so that no worker is left alone with it: torture (one round after another: each restarts its servers), the
-    groups that share a server, the larger before the smaller, then what is marked slow.
+    What takes longest comes first, so that no worker is left alone with it: the groups with a broker to themselves, those that share a server, the
+    larger before the smaller, then what is marked slow.
     """
     parts = [p for p in config.getoption("--parts").split(",") if p]
     if parts:
@@ -84,11 +93,15 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if _wanted(config, item)]
     _choose_binaries(items)
-    groups = collections.Counter(filter(None, map(_group, items)))
-    for item in items:
-        if _group(item):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: (_group(item) != "torture", -groups.get(_group(item), 0), _group(item) or "", item.get_closest_marker("slow") is None))
+    group_of = _groups(items)
+    sizes = collections.Counter(group_of.values())
+    for item, group in group_of.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+
+    def place(item):
+        group = group_of.get(item, "")
+        return not group.startswith(OWN_BROKER), -sizes.get(group, 0), group, not group and item.get_closest_marker("slow") is None
+    items.sort(key=place)
 
 
 def _wanted(config, item):
@@ -159,16 +172,90 @@ def _choose_binaries(items):
         seen.add(test)
 
 
-def _group(item):
-    """Of the tests that stay on one worker, in this order; None: the test stands for itself."""
-    if item.module.__name__ == "test_torture":
-        return "torture"
+def _groups(items):
+    """item -> the name of its group, of which all stay on one worker, in this order. An item without a group stands for itself.
+
+    What needs a broker to itself is dealt to OWN_BROKERS groups: tests of one module, or of one server of a module, to the same, and the most first.
+    """
+    units = collections.defaultdict(list)
+    for item in items:
+        if _unit(item):
+            units[_unit(item)].append(item)
+    disturbing = {unit: members for unit, members in units.items() if any(map(_own_broker, members))}
+    groups = {unit: members for unit, members in units.items() if unit not in disturbing}
+    dealt = [[] for _ in range(OWN_BROKERS)]
+    for members in sorted(disturbing.values(), key=len, reverse=True):
+        min(dealt, key=len).extend(members)
+    groups.update((f"{OWN_BROKER}{n}", members) for n, members in enumerate(dealt))
+    return {item: group for group, members in groups.items() for item in members}
+
+
+def _unit(item):
+    """Of tests that belong on one worker."""
     own = OWN_SERVERS & set(getattr(item, "fixturenames", ()))
-    return f"{item.module.__name__}-{_parameter(item, min(own))}" if own else None
+    if own:
+        return f"{item.module.__name__}-{_parameter(item, min(own))}"
+    return item.module.__name__ if _own_broker(item) else None
+
+
+def _own_broker(item):
+    return item.get_closest_marker("own_broker") is not None
 
 
 def _parameter(item, fixture):
     return item.callspec.params.get(fixture, "") if hasattr(item, "callspec") else ""
+
+
+# -- one broker for all workers ------------------------------------------------------------------------------------------
+
+_BROKER, _OWN = pytest.StashKey(), pytest.StashKey()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Of pytest-xdist, where tests are handed out: their broker starts while the first worker does."""
+    if _BROKER not in node.config.stash:
+        node.config.stash[_BROKER] = _launch_broker(node.config)
+    node.workerinput["broker"] = node.config.stash[_BROKER]
+
+
+def _launch_broker(config):
+    """For SharedBroker; None where none can be started: a worker that needs one says why."""
+    directory = work_directory_of(os.getpid())
+    config.add_cleanup(functools.partial(_remove_directory, directory))
+    try:
+        server = KafkaServer(os.path.join(directory, "kafka"), SHARED, heap="1g").launch()
+    except (OSError, RuntimeError, subprocess.SubprocessError):
+        return None
+    config.add_cleanup(server.kill)
+    return server.facts()
+
+
+def _remove_directory(path):
+    if not os.environ.get("OUTBOXD_KEEP"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _shared_facts(config):
+    """Of the broker of all workers; None where this process is the only one."""
+    return getattr(config, "workerinput", {}).get("broker")
+
+
+def _broker_of(item):
+    """The fixture behind `kafka`."""
+    return "own_broker" if _own_broker(item) else "shared_broker"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """A worker's own broker ends with the group that needs it: idle, it would cost 10 ms a second to the end of the run."""
+    if _own_broker(item) and _shared_facts(item.config) and not (nextitem and _own_broker(nextitem)) and _OWN in item.config.stash:
+        item.config.stash[_OWN].kill()
+
+
+def _running(server):
+    """A group before this one may have ended it."""
+    return server if server.process is not None else server.start()
 
 
 # -- a server that does not start costs one failure, not one of each test that needs it ------------------------------
@@ -179,15 +266,16 @@ _down = {}
 @pytest.hookimpl(hookwrapper=True)
 def pytest_fixture_setup(fixturedef, request):
     outcome = yield
-    if outcome.excinfo and issubclass(outcome.excinfo[0], ServerDidNotStart):
+    if outcome.excinfo and issubclass(outcome.excinfo[0], ServerDidNotStart) and fixturedef.argname != "kafka":   # one of two, which have been here
         _down.setdefault((fixturedef.argname, fixturedef.baseid, getattr(request, "param", "")), request.node.nodeid or "the first test")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     choose_binary(item.stash[_plain])
+    needs = {*item.fixturenames, *([_broker_of(item)] if "kafka" in item.fixturenames else [])}
     for (fixture, where, parameter), first in _down.items():
-        if fixture in item.fixturenames and item.nodeid.startswith(where) and _parameter(item, fixture) == parameter:
+        if fixture in needs and item.nodeid.startswith(where) and _parameter(item, fixture) == parameter:
             pytest.skip(f"the server of fixture '{fixture}' did not start: see the first error of this worker ({first})")
 
 
@@ -217,13 +305,12 @@ def pytest_runtest_makereport(item, call):
 def work_directory():
     path = work_directory_of(os.getpid())
     yield path
-    if not os.environ.get("OUTBOXD_KEEP"):
-        shutil.rmtree(path, ignore_errors=True)
+    _remove_directory(path)
 
 
 @pytest.fixture(scope="session")
 def postgres(work_directory):
-    """The PostgreSQL server of the run. A test that stops it starts it again."""
+    """The PostgreSQL server of the worker. A test that stops it starts it again."""
     server = started(PostgresServer, os.path.join(work_directory, "postgresql"))
     server.create_roles()
     yield server
@@ -231,11 +318,31 @@ def postgres(work_directory):
 
 
 @pytest.fixture(scope="session")
-def kafka(work_directory):
-    """The Kafka broker of the run. A test that stops it starts it again."""
-    server = started(KafkaServer, os.path.join(work_directory, "kafka"))
+def own_broker(request, work_directory):
+    """A broker that no other process uses. A test that stops it starts it again."""
+    server = request.config.stash[_OWN] = started(KafkaServer, os.path.join(work_directory, "kafka"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_broker(request):
+    """The broker of the run, which nobody may stop: that of all workers, else the one of this process, which may start another where that one does not answer."""
+    if _shared_facts(request.config):
+        try:
+            return SharedBroker(**_shared_facts(request.config)).wait()
+        except (AssertionError, SystemError) as e:
+            warnings.warn(f"the broker of all workers does not answer, so this worker starts one: {e}")
+    server = _running(request.getfixturevalue("own_broker"))
+    del request.config.stash[_OWN]   # from now on it does not end with a group
+    return SharedBroker(**server.facts())
+
+
+@pytest.fixture
+def kafka(request):
+    """The Kafka broker of the test: one that others use, too, unless the test has the marker own_broker."""
+    server = request.getfixturevalue(_broker_of(request.node))
+    return _running(server) if _own_broker(request.node) else server
 
 
 @pytest.fixture(scope="session")

@@ -116,6 +116,7 @@ def test_postgres_restarts(load, postgres, mode):
     assert relay.starts == 1 and relay.running()
 
 
+@pytest.mark.own_broker
 def test_the_broker_hangs_and_dies(load, kafka):
     relay = load.relay(in_flight=5000, **BACKOFF).start()
     with load.running(clients=2):

@@ -8,6 +8,7 @@ from conftest import soak
 from torture import Torture
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture,emit,mode", [("poll", "rows", "mark"), soak("poll", "rows", "delete"), soak("wal", "rows", "mark"),
                                                ("wal", "both", "delete"), soak("wal", "messages", "keep")])
 def test_quick_torture(postgres, kafka, migrated_template, work_directory, capture, emit, mode):

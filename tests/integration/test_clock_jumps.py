@@ -67,6 +67,7 @@ def all_marked(database, one):
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 20, lambda: f"all marked\n{one.log_tail()}")
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("whose, seconds, capture", [
     ("relay", HOUR, "wal"), ("server", -HOUR, "poll"), soak("relay", HOUR, "poll"), soak("relay", -HOUR, "poll"), soak("relay", -HOUR, "wal"),
     soak("server", HOUR, "poll"), soak("server", HOUR, "wal"), soak("server", -HOUR, "wal")])

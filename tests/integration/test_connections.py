@@ -37,6 +37,7 @@ def in_flight_on_the_wire(one, trial, count):
     eventually(lambda: one.metric("inflight_events") >= count, what="the events are with the producer")
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("seconds", [14, soak(25)])
 def test_a_hanging_broker_and_a_restart_of_postgres_make_no_duplicates(captured, postgres, kafka, database, prefix, seconds):
     """Trial 1.18: the broker hangs for longer than a rewind used to wait (10 s)."""
@@ -58,7 +59,7 @@ def test_a_hanging_broker_and_a_restart_of_postgres_make_no_duplicates(captured,
     one.wait_ready()
 
 
-@pytest.mark.parametrize("hangs", [False, True], ids=["broker_answers", "broker_hangs"])
+@pytest.mark.parametrize("hangs", [pytest.param(False, id="broker_answers"), pytest.param(True, id="broker_hangs", marks=pytest.mark.own_broker)])
 @pytest.mark.parametrize("lease, away", [pytest.param("5s", 1.5, id="within_the_lease"), pytest.param("1s", 3, id="beyond_the_lease"),
                                          soak("10s", 5, id="5_s"), soak("10s", 60, id="60_s")])
 def test_postgres_away_makes_no_duplicates(captured, postgres, kafka, database, prefix, lease, away, hangs):
@@ -85,6 +86,7 @@ def test_postgres_away_makes_no_duplicates(captured, postgres, kafka, database, 
     assert one.metric("producer_recreated_total") == len(one.log_lines("KAFKA_PRODUCER_FATAL"))
 
 
+@pytest.mark.own_broker
 def test_nothing_leaves_beyond_the_lease_until_the_lock_is_back(captured, postgres, kafka, database, prefix):
     """The broker is back, PostgreSQL is not: another relay might publish."""
     topic = kafka.create_topic(f"{prefix}.order")
@@ -112,6 +114,7 @@ def test_nothing_leaves_beyond_the_lease_until_the_lock_is_back(captured, postgr
     assert one.metric("events_replayed_total") == one.excused_repeats()
 
 
+@pytest.mark.own_broker
 def test_what_another_relay_may_have_sent_is_given_back_and_counted(relay, postgres, kafka, database, prefix):
     """Two relays: the first is cut off with records at a broker that hangs; the second takes over."""
     topic = kafka.create_topic(f"{prefix}.order", partitions=2)

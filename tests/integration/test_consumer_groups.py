@@ -8,9 +8,10 @@ import time
 import pytest
 
 from support.common import at_pace, eventually, process_tree, stays_true
-from support.kafka import QUIET
+from support.consume import QUIET
 from support.relay import outboxd
 
+pytestmark = pytest.mark.own_broker   # a pattern is compared with all groups and topics of the broker
 INTERVAL = 0.5  # seconds between two looks
 
 

@@ -63,6 +63,7 @@ def begun(relay, database, kafka, prefix, capture, pipeline=None, topic_config=N
     return one, trial, topic
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture, leave", [("poll", 0), ("wal", 400000), soak("poll", 400000), soak("wal", 0)])
 def test_while_it_marks(relay, kafka, database, disk, prefix, capture, leave):
     """Thousands of marks, each a new version of its row: the table has to grow."""
@@ -80,6 +81,7 @@ def test_while_it_marks(relay, kafka, database, disk, prefix, capture, leave):
     assert one.starts == 1 and len(one.log_lines("code=POSTGRES_RESOURCES")) <= 3, one.log_tail()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture", [soak("poll"), soak("wal")])
 def test_while_a_dead_letter_is_stored(relay, kafka, database, disk, prefix, capture):
     one, trial, topic = begun(relay, database, kafka, prefix, capture, {"on_poison": "dead_letter"}, {"max.message.bytes": "3000"})

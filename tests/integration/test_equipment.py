@@ -10,8 +10,10 @@ import pytest
 from psycopg2.extras import LogicalReplicationConnection
 
 from conftest import pair_database  # noqa: F401
-from support.common import eventually
+from support.broker import Broker, BrokerIsShared
+from support.common import eventually, has_ended
 from support.consume import Record, read_topics
+from support.kafka import KafkaServer
 from support.postgres import OWNER, SUPERUSER, PostgresServer
 from support.proxy import BEGIN, COMMIT, KEEPALIVE, STATUS, Proxy, answer_to, pgoutput, sql
 from support.trial import Trial
@@ -203,6 +205,7 @@ def test_a_trial_counts_lost_duplicated_and_inverted_events(database):
         result.assert_none_lost()
 
 
+@pytest.mark.own_broker
 def test_a_trial_measures_how_long_a_ready_relay_was_quiet(database, relay, kafka, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay().start()
@@ -246,11 +249,12 @@ def test_x(server, n):
 """
 
 
-def run_pytest(directory, **env):
+def run_pytest(directory, *options, **env):
     """What pytest says of the tests in a directory, with our conftest.py."""
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return subprocess.run([sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, str(directory)], cwd=directory,
-                          env={**os.environ, "PYTHONPATH": tests, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "OUTBOXD_FAILED"))}   # of this run alone
+    return subprocess.run([sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, *options, str(directory)], cwd=directory,
+                          env={**inherited, "PYTHONPATH": f"{directory}:{tests}", **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
 
 
 @pytest.mark.parametrize("good, counts", [(2, "3 passed"), (3, "2 skipped, 1 error")])
@@ -282,6 +286,86 @@ def test_the_first_case_of_each_test_has_sanitizers_and_further_ones_are_what_us
     (tmp_path / "faults" / "test_y.py").write_text(CASES.replace("/plain", "/sanitizers"))
     result = run_pytest(tmp_path, OUTBOXD="/sanitizers", OUTBOXD_PLAIN="/plain")
     assert "8 passed" in result.stdout.splitlines()[-1], result.stdout
+
+
+# -- one broker for all workers ------------------------------------------------------------------------------------------
+
+# A plugin: brokers are processes that do nothing; that of all workers may end at once.
+PLAYED = """
+import os
+from support.broker import Broker, SharedBroker
+worker, ends = "PYTEST_XDIST_WORKER" in os.environ, os.environ["BROKER"] == "ends"
+Broker._java = lambda self, *_: ["sleep", "0" if ends and not worker else "600"]
+Broker._answers = lambda self: not (ends and isinstance(self, SharedBroker))
+"""
+USERS = """
+import os, signal, pytest
+from support.broker import SharedBroker
+from support.common import has_ended
+
+def note(kafka):
+    shared = isinstance(kafka, SharedBroker)
+    with open("notes", "a") as f:
+        print("shared" if shared else "own", os.environ["PYTEST_XDIST_WORKER"], kafka._pid if shared else kafka.process.pid, kafka.directory, file=f)
+
+own = set()
+
+@pytest.mark.parametrize("n", range(6))
+def test_that_merely_uses_it(kafka, n):
+    note(kafka)
+    assert kafka._pid in own or all(map(has_ended, own))
+    if os.environ["BROKER"] == "is killed":
+        os.kill(os.getppid(), signal.SIGKILL)
+
+@pytest.mark.own_broker
+@pytest.mark.parametrize("n", range(2))
+def test_that_kills_it(kafka, n):
+    kafka.kill()
+    kafka.start()
+    own.add(kafka.process.pid)
+    note(kafka)
+"""
+
+
+def brokers_of_two_workers(directory, fate):
+    """What pytest says, and [shared or own, worker, process, its directory] of each test."""
+    pytest.importorskip("xdist")
+    (directory / "played.py").write_text(PLAYED)
+    (directory / "test_x.py").write_text(USERS)
+    said = run_pytest(directory, "-p", "played", "-n", "2", "--dist", "loadgroup", BROKER=fate).stdout
+    notes = [line.split() for line in (directory / "notes").read_text().splitlines()]
+    eventually(lambda: all(has_ended(int(pid)) for _, _, pid, _ in notes), what=lambda: f"no broker is left: {notes}\n{said}")
+    return said, notes
+
+
+def test_workers_share_a_broker_but_for_tests_that_disturb_it(tmp_path):
+    said, notes = brokers_of_two_workers(tmp_path, "lives")
+    assert "8 passed" in said.splitlines()[-1], said
+    shared, own = ([note[1:] for note in notes if note[0] == kind] for kind in ("shared", "own"))
+    assert len(shared) == 6 and {worker for worker, _, _ in shared} == {"gw0", "gw1"} and len({(pid, directory) for _, pid, directory in shared}) == 1, notes
+    assert len(own) == 2 and len({(worker, directory) for worker, _, directory in own}) == 1 and len({pid for _, pid, _ in own}) == 2, notes
+    assert not {directory for *_, directory in shared} & {directory for *_, directory in own}
+    assert not any(os.path.exists(directory) for *_, directory in notes)
+
+
+def test_a_worker_starts_a_broker_where_that_of_all_has_ended(tmp_path):
+    said, notes = brokers_of_two_workers(tmp_path, "ends")
+    assert "8 passed" in said.splitlines()[-1] and "the broker of all workers does not answer" in said, said
+    assert len({directory for *_, directory in notes}) == 2, notes
+
+
+def test_a_run_that_is_killed_leaves_no_broker(tmp_path):
+    said, notes = brokers_of_two_workers(tmp_path, "is killed")
+    assert "passed" not in said and notes, said
+
+
+def test_a_broker_that_others_use_refuses_what_disturbs_them(kafka):
+    disturbing = {name for name in vars(KafkaServer) if not name.startswith("_")} - set(vars(Broker)) - {"facts"}
+    assert {"start", "stop", "kill", "away", "unread", "remove"} <= disturbing
+    for name in disturbing:
+        with pytest.raises(BrokerIsShared, match="@pytest.mark.own_broker"):
+            getattr(kafka, name)()
+    assert kafka.admin().list_topics(timeout=5).brokers
 
 
 def test_each_server_has_an_identity_of_its_own(work_directory):

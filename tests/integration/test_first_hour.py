@@ -55,6 +55,7 @@ def test_every_run_ends_with_stopped(relay, kafka, database, nobody, prefix):
     last_line(three, 1, "why=MONITOR_LISTEN")
 
 
+@pytest.mark.own_broker
 def test_a_second_signal_and_the_deadline_end_with_stopped(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     for name, timeout, why in (("at once", "60s", "second signal"), ("deadline", "300ms", "DRAIN_INCOMPLETE")):

@@ -221,6 +221,7 @@ def page(request, durable, kafka, work_directory):
     one.end()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("page", guide(), indirect=True)
 def test_every_block_of_a_page_does_what_the_page_says(page, migrated_template):
     steps, problems = pages.steps_of(page.text)

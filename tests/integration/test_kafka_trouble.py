@@ -60,6 +60,7 @@ def test_unknown_topic_of_one_event_does_not_lose_events_of_others(relay, kafka,
     assert len(read_topics(kafka.brokers, [there, missing])) == 6, "no duplicates"
 
 
+@pytest.mark.own_broker
 @pytest.mark.slow
 def test_broker_that_is_down_is_waited_for_with_flat_memory_and_no_duplicates(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order", partitions=2)
@@ -84,6 +85,7 @@ def test_broker_that_is_down_is_waited_for_with_flat_memory_and_no_duplicates(re
     assert len(read_topics(kafka.brokers, topic)) == 3001
 
 
+@pytest.mark.own_broker
 def test_broker_that_is_not_there_at_the_start_is_waited_for(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     emit(database, 1)

@@ -77,6 +77,7 @@ def wait_nothing_waits(one):
                lambda: f"nothing waits, says {one.status()['pipelines'][0]}")
 
 
+@pytest.mark.own_broker
 @times(poll={"future", "missing", "old", "far"}, wal={"infinite", "missing", "ancient", "minus infinite", "now"})
 def test_while_the_broker_is_away_no_time_hides_or_burns(maker, kafka, database, prefix, when):
     kafka.create_topic(f"{prefix}.order")
@@ -113,6 +114,7 @@ def test_while_its_topic_is_missing(maker, kafka, database, prefix, when, interv
     wait_nothing_waits(one)
 
 
+@pytest.mark.own_broker
 def test_a_table_without_a_time(relay, empty_database, kafka, prefix):
     kafka.create_topic(f"{prefix}.order")
     empty_database.execute('CREATE TABLE box (seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY, id uuid, kind text, subject text, '
@@ -170,6 +172,7 @@ def test_events_that_wait_when_it_is_paused_are_known_at_once(maker, kafka, data
     wait_nothing_waits(one)
 
 
+@pytest.mark.own_broker
 def test_stalled_it_is_never_the_age_of_a_published_event(maker, kafka, database, prefix):
     """98 s old events were published; then the broker goes away under young ones."""
     kafka.create_topic(f"{prefix}.order")
@@ -185,6 +188,7 @@ def test_stalled_it_is_never_the_age_of_a_published_event(maker, kafka, database
     wait_nothing_waits(one)
 
 
+@pytest.mark.own_broker
 def test_draining_it_is_right(maker, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = maker(shutdown_timeout="8s").start()
@@ -218,6 +222,7 @@ def test_after_a_restart_the_rows_own_time_counts_and_without_one_the_first_look
     assert lag(one) <= time.monotonic() - begun + 1
 
 
+@pytest.mark.own_broker
 @times(poll={"future"}, wal={"old"})
 def test_a_standby_follows_the_same_rules(maker, kafka, database, prefix, when):
     kafka.create_topic(f"{prefix}.order")
@@ -235,6 +240,7 @@ def test_a_standby_follows_the_same_rules(maker, kafka, database, prefix, when):
     wait_nothing_waits(second)
 
 
+@pytest.mark.own_broker
 def test_the_clock_of_the_relays_machine_does_not_matter(maker, kafka, database, prefix):
     """The server's clock is not ours to turn: the row's time is, by as much as clocks may differ."""
     kafka.create_topic(f"{prefix}.order")

@@ -190,6 +190,7 @@ def large(database, count, kilobytes=900):
         "FROM generate_series(1, %s) n", (kilobytes * 1024 // 32, count))]
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_memory_that_is_refused_ends_it_with_a_reason_and_loses_nothing(limited, kafka, database, capture):
     """The limit is set on the running process, a megabyte above what it has: our own code, libpq or librdkafka meets it first."""
@@ -238,6 +239,7 @@ def memory_cgroup(megabytes):
             eventually(lambda: os.rmdir(path) is None, 10, "the cgroup is empty", retry=OSError)
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture", ["poll", soak("wal")])
 def test_the_memory_that_we_ask_for_is_enough_for_a_backlog(limited, kafka, database, capture):
     """30,000 events of 1 KiB while Kafka was away, in a cgroup where one can be made; else with that much data."""
@@ -260,6 +262,7 @@ def test_the_memory_that_we_ask_for_is_enough_for_a_backlog(limited, kafka, data
         one.stop()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_a_tiny_stack_is_enough(limited, kafka, database, capture):
     """Of each thread, too: what glibc gives them is the limit of the process."""

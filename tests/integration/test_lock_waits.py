@@ -40,6 +40,7 @@ def leaders(relays):
     return [r for r in relays if r.metric("leader") == 1]
 
 
+@pytest.mark.own_broker
 @pytest.mark.slow
 def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(captured, kafka, database, topic):
     relays = [captured(OPTIONS).start() for _ in range(2)]
@@ -71,6 +72,7 @@ def test_a_lock_that_outlasts_many_leases_makes_no_takeover_and_no_duplicate(cap
         one.stop()
 
 
+@pytest.mark.own_broker
 def test_the_first_mark_of_a_session_waits_like_any_other(captured, kafka, database, topic):
     """The statement is prepared by then, which takes the same lock."""
     with kafka.away():
@@ -103,6 +105,7 @@ def test_a_lock_that_keeps_readers_out_costs_nothing_but_time(captured, kafka, d
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_a_row_that_somebody_locked_holds_back_its_statement_and_no_lease(captured, kafka, database, topic):
     one = captured(OPTIONS).start()
     trial = Trial(database, one)

@@ -21,6 +21,7 @@ def new_lines(one, before):
     return one.log_lines()[before:]
 
 
+@pytest.mark.own_broker
 def test_a_dead_broker_makes_few_lines_for_many_attempts(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay(QUICK, kafka={"properties": ["reconnect.backoff.ms=10", "reconnect.backoff.max.ms=30", "debug=broker"]}).start()

@@ -44,7 +44,7 @@ def server(request, work_directory):
     postgres, version = request.param.split()
     directory = os.path.join(work_directory, f"matrix-{postgres}-{version}")
     usual = KAFKA_VERSIONS[version] == KAFKA_VERSION
-    kafka = request.getfixturevalue("kafka") if usual else started(lambda d: KafkaServer(d, version=KAFKA_VERSIONS[version]), f"{directory}-kafka")
+    kafka = request.getfixturevalue("shared_broker") if usual else started(lambda d: KafkaServer(d, version=KAFKA_VERSIONS[version]), f"{directory}-kafka")
     servers = Servers(PostgresServer(directory, postgres).start(), kafka)
     servers.postgres.create_roles()
     yield servers

@@ -188,6 +188,7 @@ def test_a_denied_topic_waits_until_it_is_granted(make, kafka, database, prefix,
     assert database.scalar("SELECT count(*) FROM outbox.dead_letter") == 0
 
 
+@pytest.mark.own_broker
 @both
 def test_a_retired_topic_keeps_nobody_waiting_when_the_broker_restarts(make, kafka, database, prefix, capture):
     there, retired = kafka.create_topic(f"{prefix}.there"), kafka.create_topic(f"{prefix}.retired")

@@ -47,6 +47,7 @@ def test_published_events_lag_and_latency_are_counted(relay, kafka, database, pr
     eventually(lambda: one.metric("inflight_events") == 0 and one.metric("lag_seconds") == 0, what="no lag when nothing waits")
 
 
+@pytest.mark.own_broker
 def test_backlog_and_lag_grow_while_kafka_is_away(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = relay().start()
@@ -157,6 +158,7 @@ def test_open_files_do_not_grow_over_reconnects(relay, kafka, database, prefix):
     assert one.open_files() <= before + 2
 
 
+@pytest.mark.own_broker
 def test_brokers_queue_and_round_trip_are_what_the_producer_sees(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = relay(kafka={"properties": ["statistics.interval.ms=100"]}).start()

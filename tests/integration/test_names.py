@@ -46,6 +46,7 @@ def pauses(one):
     return isinstance(one.status()["pipelines"][0]["paused"], dict)
 
 
+@pytest.mark.own_broker
 def test_metrics_and_keys_are_those_that_were_promised(relay, wal_relay, wal, tables, kafka, database, prefix, groups):
     metrics, status, command = names.Metrics(), names.Keys(), names.Keys()
     topic = kafka.create_topic(f"{prefix}.order")

@@ -94,6 +94,7 @@ def test_pause_survives_a_restart_and_the_first_event_is_not_sent(maker, kafka, 
     assert keys(kafka, topic) == [0, 1, 2]
 
 
+@pytest.mark.own_broker
 def test_what_is_in_flight_settles_and_is_marked(maker, kafka, database, topic):
     one = maker().start()
     emit(database, 0)

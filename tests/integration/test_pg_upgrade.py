@@ -35,6 +35,7 @@ def server(request, work_directory):
         one.remove()
 
 
+@pytest.mark.own_broker
 @pytest.mark.soak
 @pytest.mark.parametrize("hop", HOPS)
 @pytest.mark.parametrize("lives", [False, True], ids=["stopped", "lives"])

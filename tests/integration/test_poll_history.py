@@ -57,6 +57,7 @@ def assert_honest(database, kafka, topic, options):
         assert marked <= arrived(kafka, topic), "rows are marked that nobody sent"
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("on_publish", ["mark", "delete"])
 def test_events_of_a_promoted_standby_arrive_though_it_gives_the_numbers_out_again(pair, kafka, database, relay, topic, on_publish):
     one = relay({**OPTIONS, "on_publish": on_publish}).start()
@@ -81,6 +82,7 @@ def test_events_of_a_promoted_standby_arrive_though_it_gives_the_numbers_out_aga
     one.stop()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("on_publish", ["mark", "delete"])
 def test_rows_acknowledged_and_not_marked_are_forgotten_with_their_server(pair, kafka, database, relay, topic, on_publish):
     one = relay({**OPTIONS, "on_publish": on_publish}).start()
@@ -106,6 +108,7 @@ def test_rows_acknowledged_and_not_marked_are_forgotten_with_their_server(pair, 
     one.stop()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("how", ["in flight", "idle"])
 @pytest.mark.parametrize("on_publish", ["mark", "delete"])
 def test_a_data_directory_that_was_put_back_is_another_history(pair, kafka, database, relay, topic, on_publish, how):
@@ -147,6 +150,7 @@ def exchange(server, one, name, other):
     one.resume()
 
 
+@pytest.mark.own_broker
 def test_a_database_restored_under_its_old_name_is_another_table(pair, kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     trial = Trial(database, one)
@@ -173,6 +177,7 @@ def test_a_database_restored_under_its_old_name_is_another_table(pair, kafka, da
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_a_copy_of_the_database_that_takes_its_name_is_another_history(pair, kafka, database, relay, topic):
     """CREATE DATABASE ... TEMPLATE keeps system identifier, timeline and OIDs: only the count tells."""
     one = relay(OPTIONS).start()
@@ -202,6 +207,7 @@ def test_a_copy_of_the_database_that_takes_its_name_is_another_history(pair, kaf
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_a_table_that_was_dropped_and_made_again_is_another(kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     trial = Trial(database, one)
@@ -225,6 +231,7 @@ def test_a_table_that_was_dropped_and_made_again_is_another(kafka, database, rel
     one.stop()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("on_publish", ["mark", "delete"])
 def test_numbers_that_begin_anew_leave_the_new_rows_alone(kafka, database, relay, topic, on_publish):
     one = relay({**OPTIONS, "on_publish": on_publish}).start()
@@ -246,6 +253,7 @@ def test_numbers_that_begin_anew_leave_the_new_rows_alone(kafka, database, relay
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_the_same_history_makes_no_duplicates(pair, kafka, database, relay, topic):
     """PostgreSQL restarts, also by a crash, with rows acknowledged and in flight."""
     one = relay(OPTIONS).start()

@@ -71,6 +71,7 @@ def test_terminated_connections_under_load_lose_and_repeat_nothing(under_load, d
     under_load(lambda _: fault(), times=5, pipeline={"on_publish": on_publish}, seed=3)
 
 
+@pytest.mark.own_broker
 @pytest.mark.by_turns
 def test_kafka_kill_and_restart_under_load_loses_and_repeats_nothing(under_load, kafka):
     def fault(_):
@@ -140,6 +141,7 @@ def test_wal_fast_shutdown_under_load_waits_only_for_acknowledgements(wal_relay,
     compare(read_truth(database), read_topics(kafka.brokers, topic)).assert_exact(duplicates=0)
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("window", [10000, 20], ids=["window open", "window full"])
 def test_wal_fast_shutdown_with_a_dead_broker_is_held_up_no_longer_than_the_grace(wal_relay, kafka, database, wal, postgres, prefix, window):
     topic = kafka.create_topic(f"{prefix}.order")
@@ -162,6 +164,7 @@ def test_wal_fast_shutdown_with_a_dead_broker_is_held_up_no_longer_than_the_grac
     assert len(read_topics(kafka.brokers, topic)) == 500, "no repeats while the relay lives"
 
 
+@pytest.mark.own_broker
 def test_wal_sigterm_with_the_broker_down_ends_at_the_deadline_with_exit_5(wal_relay, kafka, database, wal, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = wal_relay(shutdown_timeout="1s").start()

@@ -28,6 +28,7 @@ def test_mark_sets_published_at_once_the_broker_has_the_record(relay, kafka, dat
     assert database.scalar("SELECT count(*) FROM outbox.event") == 5
 
 
+@pytest.mark.own_broker
 def test_nothing_is_marked_while_the_broker_is_away(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay().start()
@@ -239,6 +240,7 @@ def test_sequence_with_a_cache_is_refused_because_it_breaks_order(relay, kafka, 
     assert one.log_lines("CACHE"), one.log_tail()
 
 
+@pytest.mark.own_broker
 def test_deleted_row_is_no_error(captured, capture, kafka, database, prefix):
     """An operator removes rows while they are in flight: their records may be out, the relay goes on."""
     topic = kafka.create_topic(f"{prefix}.order")

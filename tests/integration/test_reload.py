@@ -348,6 +348,7 @@ def test_a_removed_pipeline_leaves_its_slot_and_everybody_says_so(relay, kafka, 
     assert "SLOT_UNREAD" not in outboxd("check", "-c", one.config_path, expect=0).stdout
 
 
+@pytest.mark.own_broker
 def test_a_pipeline_of_another_name_waits_for_the_one_that_it_was(wal_relay, kafka, database, wal, prefix):
     """Which still reads the table, as the broker is away: kept rows, and messages, are all in its slot."""
     topic = kafka.create_topic(f"{prefix}.order")
@@ -371,6 +372,7 @@ def test_a_pipeline_of_another_name_waits_for_the_one_that_it_was(wal_relay, kaf
     assert keys(kafka, topic) == [str(n) for n in range(22)]
 
 
+@pytest.mark.own_broker
 def test_nothing_starts_behind_what_cannot_start_and_ends_the_relay(wal_relay, kafka, database, wal, prefix, tmp_path):
     """Both wait for one that leaves; a third one drains meanwhile."""
     orders, audit = (kafka.create_topic(f"{prefix}.{name}") for name in ("orders", "audit"))
@@ -455,6 +457,7 @@ def test_brokers_that_were_wrong_are_corrected_by_a_reload(captured, kafka, data
     assert not one.log_lines("DRAIN_INCOMPLETE")
 
 
+@pytest.mark.own_broker
 def test_a_broker_that_is_away_is_waited_for_and_that_is_said(captured, kafka, database, prefix):
     old, new = (kafka.create_topic(f"{prefix}.{name}") for name in ("old", "new"))
     one = captured({"topic": old}).start()

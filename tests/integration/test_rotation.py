@@ -41,6 +41,7 @@ def settled(database, one):
     eventually(lambda: database.scalar(WAITING) == 0, 60, lambda: "the new table is published\n" + one.log_tail())
 
 
+@pytest.mark.own_broker
 def test_the_old_table_is_finished_then_the_new_one_is_published(kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     trial = Trial(database, one)
@@ -89,6 +90,7 @@ def test_a_restart_in_the_middle_goes_on_with_the_old_table(kafka, database, rel
     two.stop()
 
 
+@pytest.mark.own_broker
 def test_a_kill_in_the_middle_repeats_what_was_in_flight_alone(kafka, database, relay, topic):
     one = relay({**OPTIONS, "batch_events": 50, "in_flight_events": 100}).start()
     trial = Trial(database, one)
@@ -109,6 +111,7 @@ def test_a_kill_in_the_middle_repeats_what_was_in_flight_alone(kafka, database, 
     two.stop()
 
 
+@pytest.mark.own_broker
 def test_a_rename_whose_table_is_made_later_loses_nothing(kafka, database, relay, topic):
     """Two transactions: for a moment no table has the name."""
     one = relay(OPTIONS).start()
@@ -129,6 +132,7 @@ def test_a_rename_whose_table_is_made_later_loses_nothing(kafka, database, relay
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_a_standby_of_before_the_rename_publishes_neither_table(kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     eventually(lambda: one.metric("leader") == 1, 20, "the first is active")
@@ -218,6 +222,7 @@ def test_a_table_between_that_cannot_be_proven_is_said_and_the_remedy_publishes_
     three.stop()
 
 
+@pytest.mark.own_broker
 def test_without_rights_on_the_old_table_it_waits_for_the_grant(kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     trial = Trial(database, one)
@@ -290,6 +295,7 @@ def noted(database):
     return {row[0] for row in database.execute("SELECT table_id::regclass::text FROM outbox.publisher", user=SUPERUSER)}
 
 
+@pytest.mark.own_broker
 def test_a_second_rotation_before_the_first_is_finished_loses_no_table(kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     trial = Trial(database, one)
@@ -311,6 +317,7 @@ def test_a_second_rotation_before_the_first_is_finished_loses_no_table(kafka, da
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_a_second_rotation_after_a_restart_in_the_middle_loses_no_table(kafka, database, relay, topic):
     one = relay(OPTIONS).start()
     trial = Trial(database, one)
@@ -342,6 +349,7 @@ ALTER TABLE outbox.next_2 OWNER TO shop_owner;
 GRANT SELECT, DELETE, UPDATE ON outbox.next_1, outbox.next_2 TO outbox_relay"""
 
 
+@pytest.mark.own_broker
 def test_tables_that_were_made_in_advance_are_noted_while_they_have_the_name(kafka, database, relay, topic):
     """The catalog tells nothing of these: the relay's own notes do."""
     rotate(database, PRECREATED)
@@ -362,6 +370,7 @@ def test_tables_that_were_made_in_advance_are_noted_while_they_have_the_name(kaf
     one.stop()
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
 def test_a_rotation_that_is_undone_strands_no_table(kafka, database, relay, topic, killed):
     one = relay(OPTIONS).start()
@@ -391,6 +400,7 @@ def test_a_rotation_that_is_undone_strands_no_table(kafka, database, relay, topi
     one.stop()
 
 
+@pytest.mark.own_broker
 def test_a_rename_while_the_first_mark_is_prepared_is_followed(kafka, database, relay, topic):
     """PREPARE waits for the lock of the rename, and is answered after it."""
     one = relay(OPTIONS).start()

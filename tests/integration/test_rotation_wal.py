@@ -58,6 +58,7 @@ def table_id(database):
     return database.scalar("SELECT table_id::regclass::text FROM outbox.position", user=SUPERUSER)
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("on_publish", ["mark", "delete", "keep"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "down"])
 def test_the_old_table_is_finished_then_the_new_one_is_published(kafka, database, wal_relay, wal, topic, on_publish, live):
@@ -105,6 +106,7 @@ def settled(database, one, *tables):
         eventually(lambda: waiting(database, table) == 0, 60, lambda: f"{table} is published\n" + one.log_tail())
 
 
+@pytest.mark.own_broker
 def test_a_kill_in_the_middle_repeats_what_was_in_flight_alone(kafka, database, wal_relay, wal, topic):
     options = {"batch_events": 50, "in_flight_events": 100}
     one = wal_relay(options, monitor=SOON)
@@ -190,6 +192,7 @@ def test_two_renames_that_the_catalog_does_not_link_are_told_by_the_log(kafka, d
     assert not two.log_lines("ROWS_"), two.log_tail()
 
 
+@pytest.mark.own_broker
 def test_a_rename_whose_table_is_made_later_loses_nothing(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)
@@ -207,6 +210,7 @@ def test_a_rename_whose_table_is_made_later_loses_nothing(kafka, database, wal_r
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
 
 
+@pytest.mark.own_broker
 def test_what_is_still_written_to_the_old_table_is_published_and_marked_there(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)
@@ -225,6 +229,7 @@ def test_what_is_still_written_to_the_old_table_is_published_and_marked_there(ka
     assert not one.log_lines("ROWS_"), one.log_tail()
 
 
+@pytest.mark.own_broker
 def test_a_new_table_that_is_not_published_stops_until_it_is(kafka, database, wal_relay, wal, topic):
     """What was inserted before that is not in the log: a gap, which --new-slot closes, with what is left in the old table."""
     one = wal_relay(monitor=SOON)
@@ -262,6 +267,7 @@ def test_where_rows_are_kept_a_new_table_that_was_published_later_is_a_gap(kafka
     eventually(lambda: table_id(database) == "outbox.event", 30, lambda: "the position knows\n" + three.log_tail())
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("what", ["ALL TABLES", "TABLES IN SCHEMA outbox"])
 @pytest.mark.parametrize("on_publish", ["mark", "keep"])
 def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_relay, wal, topic, on_publish, what):
@@ -281,6 +287,7 @@ def test_a_publication_of_all_tables_needs_nothing_added(kafka, database, wal_re
         settled(database, one, "event_2025")
 
 
+@pytest.mark.own_broker
 def test_a_partitioned_table_takes_the_place_of_a_plain_one(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)
@@ -302,6 +309,7 @@ def test_a_partitioned_table_takes_the_place_of_a_plain_one(kafka, database, wal
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
 
 
+@pytest.mark.own_broker
 def test_the_old_table_taken_out_in_the_same_transaction_is_finished_all_the_same(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)
@@ -314,6 +322,7 @@ def test_the_old_table_taken_out_in_the_same_transaction_is_finished_all_the_sam
     trial.result(read_topics(kafka.brokers, topic)).assert_none_lost()
 
 
+@pytest.mark.own_broker
 def test_without_rights_on_the_old_table_it_waits_for_the_grant(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)
@@ -422,6 +431,7 @@ def test_an_old_table_that_is_dropped_while_its_events_wait_is_said_once(kafka, 
     assert len(one.log_lines("TABLE_DROPPED")) == 1, one.log_tail()
 
 
+@pytest.mark.own_broker
 def test_a_relay_that_starts_in_the_middle_stands_by(kafka, database, wal_relay, wal, topic):
     one = wal_relay(monitor=SOON)
     trial = Trial(database, one)

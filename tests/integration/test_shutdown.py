@@ -57,6 +57,7 @@ def test_stop_is_clean_and_quick_when_idle(relay, kafka, database, prefix, sig):
     eventually(lambda: database.scalar(left) == 0, what="PostgreSQL has seen that the connections are closed")
 
 
+@pytest.mark.own_broker
 def test_sigterm_with_kafka_away_ends_at_the_deadline_with_exit_5(relay, kafka, database, prefix):
     topic = kafka.create_topic(f"{prefix}.order")
     one = relay(shutdown_timeout="1s").start()
@@ -78,6 +79,7 @@ def test_sigterm_with_kafka_away_ends_at_the_deadline_with_exit_5(relay, kafka, 
     two.stop()
 
 
+@pytest.mark.own_broker
 def test_second_sigterm_exits_at_once(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = relay(shutdown_timeout="60s").start()

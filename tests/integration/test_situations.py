@@ -86,6 +86,7 @@ def assert_recovered(one, situation):
     assert gauge(seen, "kafka_connected") == 1 and gauge(seen, "pg_connected") == 1
 
 
+@pytest.mark.own_broker
 def test_broker_down(either_relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = either_relay().start()
@@ -256,6 +257,7 @@ def test_slot_gap_of_wal(two_pipelines, wal_relay, kafka, database, wal, prefix)
     assert look(one, "slot gap: the pipeline beside it", "others").state == "running"
 
 
+@pytest.mark.own_broker
 def test_slow_broker(either_relay, kafka, database, prefix):
     """Connections stay up, nothing is acknowledged: running and late at first, then stalled."""
     kafka.create_topic(f"{prefix}.order")

@@ -135,6 +135,7 @@ def test_nothing_to_connect_to_is_a_usage_error_that_says_what_to_give():
     assert "dsn" in text.lower()
 
 
+@pytest.mark.own_broker
 def test_check_is_silent_about_a_good_setup_and_changes_nothing(conf, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     path = conf(configuration(database.dsn(), kafka.brokers, {"topic": f"{prefix}.order"}))

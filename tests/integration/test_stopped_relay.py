@@ -62,6 +62,7 @@ def test_without_a_standby_the_server_releases_the_lock(captured, kafka, databas
     is_released(one, database, begin)
 
 
+@pytest.mark.own_broker
 @pytest.mark.slow
 def test_within_a_transaction_the_server_releases_the_lock(poll_relay, kafka, database, prefix):
     """Between two statements of a fetch: rows are in flight, so it asks for numbers first."""

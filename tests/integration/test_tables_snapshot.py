@@ -197,6 +197,7 @@ def test_metrics_of_a_table_that_is_dropped_go_with_it(tables):
     assert set(shown) == {"public.b", "public.c"} and shown["public.c"] == 7
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_connection_lost_while_rows_are_in_flight_records_no_table_before_its_rows(tables, kafka, workers):
     """What was in flight then comes back while the tables are read anew: it must not count for these."""

@@ -171,6 +171,7 @@ def publish(jobs, one, database, keys=20, **more):
     eventually(lambda: database.scalar(UNPUBLISHED) == 0, 60, "everything is published")
 
 
+@pytest.mark.own_broker
 @pytest.mark.soak
 @pytest.mark.slow
 @needs_systemd

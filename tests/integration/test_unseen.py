@@ -124,6 +124,7 @@ def test_poll_says_what_it_cannot_bring_back_and_a_restart_does(poll_relay, kafk
     assert keys(kafka, topic) == [0]
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_nothing_is_unseen_while_it_is_paused_or_the_broker_is_away(relay, request, kafka, database, topic, capture):
     if capture == "wal":

@@ -79,6 +79,7 @@ def test_ddl_while_running_changes_no_record(wal_relay, kafka, database, wal, to
     assert one.starts == 1
 
 
+@pytest.mark.own_broker
 def test_ddl_while_the_relay_is_behind_is_read_as_of_each_event(wal_relay, kafka, database, wal, topic):
     """The change is older than the relay's reading: rows before and after it are both whole."""
     database.execute("ALTER TABLE outbox.event ADD tenant text DEFAULT 'old'")

@@ -135,6 +135,7 @@ def test_slot_dropped_under_a_running_relay_stops_it_with_exit_4(wal_relay, kafk
     assert one.log_lines("SLOT_MISSING"), one.log_tail()
 
 
+@pytest.mark.own_broker
 def test_slot_lost_under_a_running_relay_stops_it_with_exit_4(wal_relay, kafka, database, wal, topic):
     """The broker is away, the slot holds WAL, and PostgreSQL's patience ends."""
     one = wal_relay().start()

@@ -48,6 +48,7 @@ def test_keep_needs_no_right_to_change_the_table(wal_relay, kafka, database, wal
     wal.wait_confirmed()
 
 
+@pytest.mark.own_broker
 def test_nothing_is_marked_noted_or_confirmed_while_the_broker_is_away(wal_relay, kafka, database, wal, topic):
     one = wal_relay().start()
     emit(database, "before")

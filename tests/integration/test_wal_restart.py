@@ -151,6 +151,7 @@ def test_what_is_written_while_the_relay_is_down_arrives(begun, database, wal):
     expect("down 0", "down 1", "down 2", "up")
 
 
+@pytest.mark.own_broker
 def test_what_was_acknowledged_does_not_come_again_and_the_rest_does(wal_relay, kafka, database, wal, topic):
     """Debezium: shouldNotReceiveSameChangesIfFlushed, shouldReceiveSameChangesIfNotFlushed."""
     one = wal_relay(shutdown_timeout="1s").start()

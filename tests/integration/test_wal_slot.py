@@ -45,6 +45,7 @@ def test_slot_is_confirmed_regularly_while_events_come(begun, kafka, database, w
     assert len(seen) >= 12
 
 
+@pytest.mark.own_broker
 def test_slot_never_passes_an_unacknowledged_event_however_much_else_is_written(begun, kafka, database, wal, topic):
     emit(database, "acknowledged")
     wait_for_records(kafka.brokers, topic, 2)
@@ -59,7 +60,7 @@ def test_slot_never_passes_an_unacknowledged_event_however_much_else_is_written(
     wal.wait_confirmed(timeout=40)
 
 
-@pytest.mark.parametrize("broker", ["up", "down"])
+@pytest.mark.parametrize("broker", ["up", pytest.param("down", marks=pytest.mark.own_broker)])
 def test_slot_follows_beside_a_busy_table(begun, kafka, database, wal, topic, broker):
     """Debezium: shouldReceiveHeartbeatAlsoWhenChangingNonIncludedTable. With nothing in flight the broker does not matter."""
     with kafka.away() if broker == "down" else contextlib.nullcontext(), wal.watch():
@@ -137,6 +138,7 @@ def test_keep_alives_are_answered_with_an_empty_wal(wal_relay, kafka, database, 
     assert one.metric("pg_reconnects_total") == 0
 
 
+@pytest.mark.own_broker
 def test_keep_alives_are_answered_while_the_broker_is_away_and_the_window_is_full(wal_relay, kafka, database, wal, topic):
     """Reading stops at in_flight_events; the sign of life must not."""
     one = wal_relay({**IMPATIENT, "in_flight_events": 20, "batch_events": 10}).start()

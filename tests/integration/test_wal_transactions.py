@@ -168,6 +168,7 @@ def test_later_changes_of_rows_are_no_events(wal_relay, kafka, database, wal, to
     assert one.running()
 
 
+@pytest.mark.own_broker
 def test_rows_truncated_before_they_are_published_arrive_all_the_same(wal_relay, kafka, database, wal, topic):
     one = wal_relay().start()
     emit(database, "first")

@@ -42,6 +42,7 @@ def shop(server):
     database.drop()
 
 
+@pytest.mark.own_broker
 def test_slot_metrics_equal_the_slot_view_under_stall_and_recovery(server, shop, relay, kafka, topic):
     wal = Wal(shop)
     one = relay(CAPTURES["wal"], dsn=shop.dsn(), monitor=FAST).start()
@@ -99,6 +100,7 @@ def test_oldest_transaction(server, shop, relay, kafka, topic, sees_all):
             server.execute(f"REVOKE pg_read_all_stats FROM {RELAY}")
 
 
+@pytest.mark.own_broker
 @pytest.mark.parametrize("capture", ["poll", "wal"])
 def test_standby_knows_the_lag_and_the_oldest_row(relay, database, kafka, topic, capture):
     if capture == "wal":
@@ -141,6 +143,7 @@ def test_dead_letters_are_counted(relay, database, kafka, topic):
     assert one.status()["pipelines"][0]["dead_letters"] == 2
 
 
+@pytest.mark.own_broker
 def test_adopted_table_without_our_schema(relay, empty_database, kafka, prefix):
     kafka.create_topic(f"{prefix}.order")
     empty_database.execute('CREATE TABLE box ("Nr" bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY, id uuid, kind text, subject text, '

@@ -140,6 +140,15 @@ def process_tree(pid):
     return found
 
 
+def has_ended(pid):
+    """Whether that process, of whichever parent, is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "r", encoding="ascii", errors="replace") as f:
+            return f.read().rsplit(") ", 1)[1].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class ServerDidNotStart(Exception):
     """Raised by started(): conftest.py lets one test fail for it, and skips the others that need the server."""
 

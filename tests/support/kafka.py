@@ -9,17 +9,13 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import uuid
 
-from . import CACHE  # noqa: F401  (puts the independent client on sys.path)
-from .common import die_with_parent, eventually, free_port, tail
-from .consume import QUIET
-from .fetch import KAFKA_VERSION, into_cache, kafka_archive, kafka_jars
-
-SASL_USERS = {"admin": "kafka-admin-secret-5b2", "relay": "kafka-relay-secret-6a3"}
+from .broker import SASL_USERS, Broker
+from .common import die_with_parent, free_port, tail
+from .fetch import KAFKA_VERSION, into_cache, kafka_archive
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -59,6 +55,10 @@ metric.reporters=
 log.segment.bytes=67108864
 """
 
+# Otherwise, for one that many use at a time and nobody stops.
+SHARED = {"num.network.threads": "2", "num.io.threads": "4", "broker.heartbeat.interval.ms": "2000", "broker.session.timeout.ms": "18000",
+          "replica.high.watermark.checkpoint.interval.ms": "60000"}
+
 _LOGGING = """\
 Configuration:
   status: WARN
@@ -74,26 +74,20 @@ def _identity():
     return "a" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")[1:]
 
 
-class KafkaServer:
+class KafkaServer(Broker):
     """format once, then start, kill and start again as often as a test likes."""
 
     def __init__(self, directory=None, properties=None, heap="512m", options=None, version=KAFKA_VERSION):
         # Quick to start rather than quick when warm, unless somebody wants it otherwise.
         archive = kafka_archive(version=version) if options is None else None
-        self.options = ["-XX:TieredStopAtLevel=1", *([f"-XX:SharedArchiveFile={archive}"] if archive else [])] if options is None else options
-        self.version = version
-        self.jars = os.path.join(kafka_jars(version), "*")
-        self.directory = directory or tempfile.mkdtemp(prefix="outboxd-kafka-")
+        options = ["-XX:TieredStopAtLevel=1", *([f"-XX:SharedArchiveFile={archive}"] if archive else [])] if options is None else options
+        super().__init__(directory or tempfile.mkdtemp(prefix="outboxd-kafka-"), (free_port(), free_port()), version, options)
         os.makedirs(self.directory, exist_ok=True)
-        self.log_path = os.path.join(self.directory, "kafka.log")
         self.config_path = os.path.join(self.directory, "server.properties")
         self.data = os.path.join(self.directory, "data")
         self.heap = heap
-        self.port, self.sasl_port, self.controller_port = free_port(), free_port(), free_port()
-        self.brokers = f"127.0.0.1:{self.port}"
-        self.sasl_brokers = f"127.0.0.1:{self.sasl_port}"
+        self.controller_port = free_port()
         self.process = None
-        self._admin = None
         self._write_files(properties or {})
         self._format()
 
@@ -108,10 +102,6 @@ class KafkaServer:
         with open(os.path.join(self.directory, "log4j2.yaml"), "w", encoding="ascii") as f:
             f.write(_LOGGING)
 
-    def _java(self, *args, heap=None):
-        return ["java", f"-Xmx{heap or self.heap}", "-XX:+UseSerialGC", "-XX:-UsePerfData", *self.options,
-                f"-Dlog4j2.configurationFile={self.directory}/log4j2.yaml", "-cp", self.jars, *args]
-
     def _format(self):
         """What Kafka's own program makes, which takes a JVM 0.9 s of CPU: all of it but the identities is the same each time, and kept."""
         made = into_cache(f"kafka-{self.version}-formatted", self._format_by_kafka)
@@ -121,30 +111,32 @@ class KafkaServer:
             f.write(f"version=1\nnode.id=1\ncluster.id={_identity()}\ndirectory.id={_identity()}\n")
 
     def _format_by_kafka(self, directory):
-        subprocess.run(self._java("kafka.tools.StorageTool", "format", "-t", _identity(), "-c", self.config_path, heap="128m"),
+        subprocess.run(self._java("128m", "kafka.tools.StorageTool", "format", "-t", _identity(), "-c", self.config_path),
                        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.directory)
         shutil.copytree(self.data, directory, dirs_exist_ok=True)
 
-    def start(self, timeout=180):
-        """Start the broker and wait until it answers metadata requests."""
+    def facts(self):
+        """What makes a SharedBroker of it, in whichever process."""
+        return {"directory": self.directory, "ports": (self.port, self.sasl_port), "version": self.version, "options": self.options,
+                "pid": self.process and self.process.pid}
+
+    def launch(self):
+        """Start the broker without waiting for it."""
         assert self.process is None, "already running"
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self._java("kafka.Kafka", self.config_path), cwd=self.directory,
+            self.process = subprocess.Popen(self._java(self.heap, "kafka.Kafka", self.config_path), cwd=self.directory,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             preexec_fn=die_with_parent(signal.SIGKILL))
-        eventually(self._answers, timeout, lambda: "Kafka answers\n" + tail(self.log_path), interval=0.1)
         return self
+
+    def start(self, timeout=180):
+        """Start the broker and wait until it answers metadata requests."""
+        return self.launch().wait(timeout)
 
     def _answers(self):
         if self.process.poll() is not None:
             raise SystemError(f"Kafka exited with {self.process.returncode}:\n{tail(self.log_path)}")
-        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            pass
-        from confluent_kafka import KafkaException
-        try:
-            return bool(self.admin().list_topics(timeout=2).brokers)
-        except KafkaException:
-            return False
+        return super()._answers()
 
     def kill(self):
         """kill -9, as a machine that loses power would."""
@@ -181,93 +173,6 @@ class KafkaServer:
                 self.process.kill()
                 self.process.wait()
             self.process = None
-
-    def admin(self):
-        from confluent_kafka.admin import AdminClient
-        if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.brokers, "reconnect.backoff.max.ms": 200,
-                                       "socket.timeout.ms": 5000}, logger=QUIET)
-        return self._admin
-
-    def create_topic(self, topic, partitions=1, config=None):
-        """Create a topic and wait until the broker leads all its partitions."""
-        from confluent_kafka.admin import NewTopic
-        from confluent_kafka import KafkaError, KafkaException
-        new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config or {})
-
-        def made():
-            """A busy machine may keep the controller away for a while; an attempt that timed out may have made it all the same."""
-            try:
-                self.admin().create_topics([new], request_timeout=10)[topic].result(15)
-            except KafkaException as error:
-                code = error.args[0].code()
-                if code == KafkaError.TOPIC_ALREADY_EXISTS:
-                    return True
-                # INVALID_REPLICATION_FACTOR: the broker is fenced, because its signs of life came late.
-                if code not in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._DESTROY_BROKER, KafkaError.REQUEST_TIMED_OUT,
-                                KafkaError.INVALID_REPLICATION_FACTOR):
-                    raise
-                self._admin = None   # after _DESTROY_BROKER every later request of the client timed out, for minutes
-                return False
-            return True
-
-        eventually(made, 60, lambda: f"topic {topic} is made\n" + tail(self.log_path))
-
-        def led():
-            found = self.admin().list_topics(topic, timeout=5).topics[topic]
-            return len(found.partitions) == partitions and all(p.leader == 1 for p in found.partitions.values())
-
-        eventually(led, 15, f"topic {topic} has leaders")
-        return topic
-
-    def delete_topic(self, topic):
-        """Delete a topic and wait until it is gone from the metadata."""
-        self.admin().delete_topics([topic], request_timeout=10)[topic].result(15)
-        eventually(lambda: topic not in self.admin().list_topics(timeout=5).topics, 15, f"topic {topic} is gone")
-
-    def alter_topic(self, topic, **config):
-        """Set topic configuration; underscores stand for dots (max_message_bytes=2000)."""
-        from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-        entries = [ConfigEntry(k.replace("_", "."), str(v), incremental_operation=AlterConfigOpType.SET)
-                   for k, v in config.items()]
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        self.admin().incremental_alter_configs([resource])[resource].result(15)
-
-    def grant(self, user, topic, *operations):
-        """Allow `user` operations ("WRITE", "DESCRIBE", ...) on a topic; prefix it with "cluster" by topic=None."""
-        from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
-        kind, name = (ResourceType.TOPIC, topic) if topic else (ResourceType.BROKER, "kafka-cluster")
-        acls = [AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", AclOperation[o],
-                           AclPermissionType.ALLOW) for o in operations]
-        for future in self.admin().create_acls(acls, request_timeout=10).values():
-            future.result(15)
-
-    def grant_group(self, user, group, *operations, prefixed=False):
-        """Allow `user` operations ("DESCRIBE", ...) on a consumer group, or on all whose names begin like that."""
-        from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
-        pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
-        acls = [AclBinding(ResourceType.GROUP, group, pattern, f"User:{user}", "*", AclOperation[o], AclPermissionType.ALLOW)
-                for o in operations]
-        for future in self.admin().create_acls(acls, request_timeout=10).values():
-            future.result(15)
-
-    def set_scram(self, user, password, mechanism="SCRAM_SHA_256"):
-        """Give `user` that password for SCRAM, from now on; open connections stay."""
-        from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
-        change = UserScramCredentialUpsertion(user, ScramCredentialInfo(ScramMechanism[mechanism], 4096), password.encode())
-        self.admin().alter_user_scram_credentials([change], request_timeout=10)[user].result(15)
-
-    def sasl_properties(self, user="relay"):
-        """librdkafka properties for a log-in at `sasl_brokers`."""
-        return ["security.protocol=sasl_plaintext", "sasl.mechanisms=PLAIN", f"sasl.username={user}",
-                f"sasl.password={SASL_USERS[user]}"]
-
-    def tool(self, main_class, *args, timeout=60):
-        """Run one of Kafka's own command-line programs; its output."""
-        result = subprocess.run(self._java(main_class, *args, heap="256m"), stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, timeout=timeout)
-        assert result.returncode == 0, f"{main_class} failed:\n{result.stdout}\n{result.stderr}"
-        return result.stdout
 
     def remove(self):
         """Stop and delete everything."""
