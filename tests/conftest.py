@@ -46,7 +46,7 @@ def oldest_and_newest(majors):
 LOOKS = "500ms"   # monitor.interval of the tests' relays, unless they ask for another
 OWN_SERVERS = {"server", "cluster", "pair_servers"}   # fixtures of module scope
 OWN_BROKER = "broker-"   # how groups of tests are called that have a broker to themselves
-OWN_BROKERS = 2   # so many of them: each needs less time than a worker's share of a run
+OWN_BROKERS = 3   # so many of them: each needs less time than a worker's share of a run
 
 
 def pytest_configure(config):
@@ -77,11 +77,7 @@ def part_of(item):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """With pytest-xdist, a module's own server should not be started by every worker, nor a broker for those tests that have one to themselves.
-
-    What takes longest comes first, so that no worker is left alone with it: the groups with a broker to themselves, those that share a server, the
-    larger before the smaller, then what is marked slow.
-    """
+    """With pytest-xdist, a module's own server should not be started by every worker, nor a broker for those tests that have one to themselves."""
     parts = [p for p in config.getoption("--parts").split(",") if p]
     if parts:
         config.hook.pytest_deselected(items=[item for item in items if part_of(item) not in parts])
@@ -94,14 +90,10 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if _wanted(config, item)]
     _choose_binaries(items)
     group_of = _groups(items)
-    sizes = collections.Counter(group_of.values())
     for item, group in group_of.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-
-    def place(item):
-        group = group_of.get(item, "")
-        return not group.startswith(OWN_BROKER), -sizes.get(group, 0), group, not group and item.get_closest_marker("slow") is None
-    items.sort(key=place)
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items[:] = _in_order(items, group_of)
 
 
 def _wanted(config, item):
@@ -184,14 +176,37 @@ def _groups(items):
     disturbing = {unit: members for unit, members in units.items() if any(map(_own_broker, members))}
     groups = {unit: members for unit, members in units.items() if unit not in disturbing}
     dealt = [[] for _ in range(OWN_BROKERS)]
-    for members in sorted(disturbing.values(), key=len, reverse=True):
-        min(dealt, key=len).extend(members)
+    for members in sorted(disturbing.values(), key=_weight, reverse=True):
+        min(dealt, key=_weight).extend(members)
     groups.update((f"{OWN_BROKER}{n}", members) for n, members in enumerate(dealt))
     return {item: group for group, members in groups.items() for item in members}
 
 
+def _weight(items):
+    """How long they take, about, in cases of the usual kind, which take two or three seconds."""
+    return sum(5 if item.get_closest_marker("slow") else 1 for item in items)
+
+
+def _in_order(items, group_of):
+    """What takes long is begun in the first half, so that no worker is left alone with it at the end: the groups with a broker to themselves, then those that
+    share a server and what is marked slow, the larger before the smaller. They wait more than they work, so some of the other tests follow each of them:
+    processors would be idle if all workers waited."""
+    units = collections.defaultdict(list)
+    for item in items:
+        units[group_of.get(item, item)].append(item)
+    weight = {unit: _weight(members) for unit, members in units.items()}
+    brokers = [unit for unit in units if str(unit).startswith(OWN_BROKER)]
+    long = sorted((unit for unit in units if weight[unit] > 1 and unit not in brokers), key=weight.get, reverse=True)
+    others = [unit for unit in units if weight[unit] == 1 and unit not in brokers]
+    share = len(others) // (2 * max(1, len(long)))
+    order = brokers + [unit for n, one in enumerate(long) for unit in [one, *others[n * share:(n + 1) * share]]] + others[len(long) * share:]
+    return [item for unit in order for item in units[unit]]
+
+
 def _unit(item):
     """Of tests that belong on one worker."""
+    if item.get_closest_marker("xdist_group"):
+        return item.get_closest_marker("xdist_group").args[0]
     own = OWN_SERVERS & set(getattr(item, "fixturenames", ()))
     if own:
         return f"{item.module.__name__}-{_parameter(item, min(own))}"
