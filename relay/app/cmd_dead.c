@@ -147,7 +147,7 @@ static void dead_tell(const DeadOptions *options, const char *verb, const char *
 }
 
 /* One id; *ret_stop: nothing further can succeed. */
-static int dead_requeue(const DeadStore *store, const DeadOptions *options, const char *id,
+static int dead_requeue(DeadStore *store, const DeadOptions *options, const char *id,
                         bool *ret_stop)
 {
     AUTO_ERROR err = {0};
@@ -232,7 +232,7 @@ static bool dead_confirm(const DeadStore *store, const DeadOptions *options, int
     return yes;
 }
 
-static int dead_change(const DeadStore *store, const DeadOptions *options, bool requeue, int count,
+static int dead_change(DeadStore *store, const DeadOptions *options, bool requeue, int count,
                        char **ids)
 {
     int code = EXIT_OK;
@@ -256,7 +256,7 @@ static int dead_change(const DeadStore *store, const DeadOptions *options, bool 
 }
 
 /* The ids of all that match now; what is set aside meanwhile is left alone. */
-static int dead_change_all(const DeadStore *store, const DeadOptions *options, bool requeue)
+static int dead_change_all(DeadStore *store, const DeadOptions *options, bool requeue)
 {
     AUTO_ERROR err = {0};
     AUTO(PGresult, pg_session_free_result) rows = NULL;

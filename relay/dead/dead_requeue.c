@@ -156,10 +156,13 @@ static const PipelineConfig *requeue_pipeline(const DeadStore *store, const char
     return NULL;
 }
 
-/* The columns that an adopted table does not have. */
-static Status requeue_columns(const DeadStore *store, const PipelineConfig *pipeline,
-                              uint32_t *ret_absent, Error *err)
+/* The columns that an adopted table does not have: asked for once, as planning the question costs
+ * the server more than all else that a letter needs. */
+static Status requeue_look(DeadStore *store, const PipelineConfig *pipeline, Error *err)
 {
+    if (store->looked_at == pipeline) {
+        return OK;
+    }
     AUTO(OutboxTable, table_free) table = NULL;
     if (table_new(pipeline, &table, err) != OK) {
         return FAILED;
@@ -176,7 +179,8 @@ static Status requeue_columns(const DeadStore *store, const PipelineConfig *pipe
     if (PQntuples(result) == 1) {
         precondition_read(table, result, 0, PRECONDITION_CHECK, &look);
     }
-    *ret_absent = look.table_oid != 0 ? look.absent : 0;
+    store->absent = look.table_oid != 0 ? look.absent : 0;
+    store->looked_at = pipeline;
     precondition_release(&look);
     return OK;
 }
@@ -291,8 +295,7 @@ static Status requeue_not_whole(const PGresult *row, Error *err)
                       pg_value(row, 0, DEAD_ID));
 }
 
-static Status requeue_build(const DeadStore *store, const PGresult *row, DeadInsert *insert,
-                            Error *err)
+static Status requeue_build(DeadStore *store, const PGresult *row, DeadInsert *insert, Error *err)
 {
     const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
     if (pipeline == NULL) {
@@ -303,15 +306,14 @@ static Status requeue_build(const DeadStore *store, const PGresult *row, DeadIns
     }
     const char *event = pg_is_null(row, 0, DEAD_EVENT) ? NULL : pg_value(row, 0, DEAD_EVENT);
     DeadLarges large = {0};
-    uint32_t absent = 0;
     Status status = FAILED;
     if (error_code_find(pg_value(row, 0, DEAD_CODE)) == CODE_MESSAGE_MALFORMED) {
         error_set(err, CODE_DEAD_LETTER_NO_EVENT,
                   "the dead letter is not an event, but a WAL message that outbox.emit_message did "
                   "not write");
-    } else if (requeue_columns(store, pipeline, &absent, err) == OK &&
+    } else if (requeue_look(store, pipeline, err) == OK &&
                requeue_find_large(store, pipeline, row, &large, err) == OK) {
-        status = dead_insert_build(pipeline, absent, event, &large, insert, err);
+        status = dead_insert_build(pipeline, store->absent, event, &large, insert, err);
     }
     requeue_free_large(&large);
     if (status != OK && err->code == CODE_DEAD_LETTER_NO_EVENT) {
@@ -421,8 +423,7 @@ static void requeue_name_right(const DeadStore *store, const DeadInsert *insert,
     }
 }
 
-static Status requeue_event(const DeadStore *store, const PGresult *row, bool *ret_replaced,
-                            Error *err)
+static Status requeue_event(DeadStore *store, const PGresult *row, bool *ret_replaced, Error *err)
 {
     DeadInsert insert = {0};
     if (requeue_build(store, row, &insert, err) != OK) {
@@ -443,7 +444,7 @@ static Status requeue_event(const DeadStore *store, const PGresult *row, bool *r
     return PQntuples(deleted) == 1 ? OK : dead_store_ignored("DELETE FROM", store->table, err);
 }
 
-static Status requeue_locked(const DeadStore *store, const PGresult *row, DeadOutcome *ret_outcome,
+static Status requeue_locked(DeadStore *store, const PGresult *row, DeadOutcome *ret_outcome,
                              Error *err)
 {
     const PipelineConfig *pipeline = requeue_pipeline(store, pg_value(row, 0, DEAD_PIPELINE), err);
@@ -460,7 +461,7 @@ static Status requeue_locked(const DeadStore *store, const PGresult *row, DeadOu
     return status;
 }
 
-Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,
+Status dead_store_requeue(DeadStore *store, const char *id, DeadOutcome *ret_outcome,
                           PGresult **ret_row, Error *err)
 {
     AUTO(PGresult, pg_session_free_result) row = NULL;

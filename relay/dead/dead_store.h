@@ -12,8 +12,10 @@
 typedef struct DeadStore {
     const Config *config; /* borrowed */
     PgSession *session;
-    char *table; /* schema.dead_letter as SQL */
-    char *role;  /* current_user as SQL */
+    char *table;                     /* schema.dead_letter as SQL */
+    char *role;                      /* current_user as SQL */
+    const PipelineConfig *looked_at; /* the last whose table was looked at; NULL: none yet */
+    uint32_t absent;                 /* columns that it does not have */
 } DeadStore;
 
 /* NULL: any. */
@@ -87,5 +89,5 @@ typedef enum DeadOutcome {
  * or, of a change of a table, the relay is asked to read its row again.
  * FAILED only when nothing further can succeed (connection, rights). *ret_row as by
  * dead_store_find, to be freed with PQclear; NULL unless it was there. */
-Status dead_store_requeue(const DeadStore *store, const char *id, DeadOutcome *ret_outcome,
+Status dead_store_requeue(DeadStore *store, const char *id, DeadOutcome *ret_outcome,
                           PGresult **ret_row, Error *err);

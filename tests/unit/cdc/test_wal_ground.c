@@ -154,6 +154,57 @@ Test(wal_ground, a_server_put_back_to_an_older_copy_is_a_gap)
     cr_assert_eq(rig.starts, 1);
 }
 
+/* Where others may hold the lock, too, a relay that was killed has sessions that live a little
+ * longer than its slot is read. */
+Test(wal_ground, the_last_writes_of_a_relay_that_is_gone_are_no_other_history)
+{
+    rig_commit(1, 2);
+    rig_commit(3, 4);
+    rig_given_position(0x10000);
+    snprintf(rig.position.generation, sizeof(rig.position.generation),
+             "00000000-0000-4000-8000-000000000000");
+    rig.position.writes = 27;
+    rig.late_writes = 3;
+    rig.late_lsn = 0x10008;
+    rig_begin();
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_OWNER_REPLACED);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
+    rig.rows[1] = rig.rows[2] = /* as that relay left them */
+        (RigRow){.visible = true, .marked = true, .acknowledged = true, .delivered = 1};
+    rig_restart();
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    cr_assert_eq(rig.started_at, 0x10008, "%" PRIx64, rig.started_at);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10108);
+    rig_assert_published_once(1, 4);
+}
+
+Test(wal_ground, a_write_of_ours_that_lands_late_is_no_other_history)
+{
+    rig_begin_streaming();
+    rig.hang_marks = true;
+    rig_commit(1, 2);
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.marks == 1);
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.pipe.lost == 1);
+    rig.position.lsn = 0x10000; /* it is not committed yet */
+    rig.position.writes--;
+    rig.late_writes = 1;
+    rig.late_lsn = 0x10008;
+    rig.hang_marks = false;
+    rig_restart();
+    RIG_WAIT(rig.pipe.lost == 2);
+    cr_assert_eq(rig.pipe.error.code, CODE_OWNER_REPLACED);
+    rig_restart();
+    RIG_WAIT(rig.walsender != 0);
+    cr_assert_eq(rig.started_at, 0x10008, "%" PRIx64, rig.started_at);
+    RIG_WAIT(rig.rows[1].marked && rig.rows[2].marked);
+    rig_assert_published_once(1, 2);
+}
+
 static const char LEFT_LATER[] = "1\t0/20000\tno recovery target specified\n";
 
 Test(wal_ground, a_new_primary_that_has_our_position_and_slot_goes_on)

@@ -92,6 +92,8 @@ typedef struct Rig {
     bool hang_notes;              /* in one column of it */
     bool hang_questions;          /* about the log and the tree */
     bool save_fails;              /* the position row cannot be written */
+    uint64_t late_writes;         /* to it, by a session that is gone, land before it is claimed */
+    uint64_t late_lsn;            /* ... and leave this in it */
     int walsender;                /* connection that streams; 0: none */
     uint64_t started_at;          /* of START_REPLICATION */
     uint32_t told[RIG_RELATIONS]; /* relations that this stream has told of */
