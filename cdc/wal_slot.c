@@ -24,7 +24,7 @@ struct WalSlot {
     char waits_for[256];
     int64_t before_us; /* monotonic: since when the slot of another pipeline of this table is read;
                           0: it is not */
-    HistoryMemory unclaimed; /* what was known before the row that is being claimed was adopted */
+    HistoryMemory *unclaimed; /* what was known before the row that is being claimed was adopted */
 };
 
 enum { BEFORE_SECONDS = 5 }; /* PostgreSQL takes to notice that a reader is gone, and more */
@@ -304,7 +304,7 @@ static void on_claimed(void *arg, const Error *err)
     if (err != NULL && err->code == CODE_OWNER_REPLACED) {
         /* With a shared lock, the last writes of a relay that is gone may land after the row was
          * read. It was never ours, so what it is next time is no other history. */
-        *with->wal->history = slot->unclaimed;
+        *with->wal->history = *slot->unclaimed;
     }
     if (!wal_goes_on(with->wal, err)) {
         return;
@@ -384,7 +384,7 @@ static void slot_go_on(WalSlot *slot)
         known->history == HISTORY_NEWER_OWNER) {
         slot_forget_rows(slot);
     }
-    slot->unclaimed = *wal->history;
+    *slot->unclaimed = *wal->history;
     history_adopt(wal->history, with->books->start->found);
     slot_begin_verifying(slot);
     if (failed_over && !stored->backfill) {
@@ -568,12 +568,17 @@ WalSlot *wal_slot_new(const WalSlotParts *parts)
 {
     WalSlot *slot = x_calloc(1, sizeof(*slot));
     slot->with = *parts;
+    slot->unclaimed = x_calloc(1, sizeof(*slot->unclaimed));
     slot->blocker = (ClaimJob){.run = slot_ask_blocker, .arg = slot};
     return slot;
 }
 
 void wal_slot_free(WalSlot **slot)
 {
+    if (*slot == NULL) {
+        return;
+    }
+    free((*slot)->unclaimed);
     free(*slot);
     *slot = NULL;
 }
