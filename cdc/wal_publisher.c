@@ -75,7 +75,7 @@ static void publisher_note(PublisherRows *rows)
                     claim_table(wal->claim), seq);
     }
     publisher_add_claim(wal->pipeline, rows->table, claim_table(wal->claim), wal->history->ours,
-                        &sql);
+                        NULL, &sql);
     claim_ask(wal->claim, &(PgQuery){.step = "note publisher",
                                      .sql = sql.data,
                                      .rows_wanted = 1,

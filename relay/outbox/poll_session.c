@@ -67,9 +67,10 @@ static void session_locked(Poll *poll)
 static void on_claim_result(void *arg, const PGresult *result)
 {
     Poll *poll = arg;
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
+        *pg_needed_field(result, 0, "claimed") != '0') {
         free(poll->session->publisher_ctid);
-        poll->session->publisher_ctid = x_strdup(pg_needed(result, 0, 0));
+        poll->session->publisher_ctid = x_strdup(pg_needed_field(result, 0, "ctid"));
     }
 }
 
@@ -78,9 +79,11 @@ static void on_claim_done(void *arg, const Error *err)
     Poll *poll = arg;
     AUTO_ERROR none = {0};
     if (err == NULL && poll->session->publisher_ctid == NULL) {
-        error_set(&none, CODE_POSTGRES_ANSWER,
-                  "the server did not return the location of the row of '%s'",
-                  poll->session->publisher_table);
+        /* A session that is gone may have marked rows after its lock was. The row was never ours,
+         * so what it is next time is no other history. */
+        *poll->history = *poll->session->unclaimed;
+        error_set(&none, CODE_OWNER_REPLACED, "somebody else changed the row of table '%s' in %s",
+                  poll->table->name, poll->session->publisher_table);
         err = &none;
     }
     if (err != NULL) {
@@ -101,7 +104,7 @@ static void session_claim(Poll *poll)
     }
     AUTO_BUFFER sql = TEXT_EMPTY;
     publisher_add_claim(poll->options.pipeline, poll->session->publisher_table,
-                        claim_table(poll->claim), poll->history->ours, &sql);
+                        claim_table(poll->claim), poll->history->ours, &poll->session->found, &sql);
     history_write_sent(poll->history);
     claim_ask(poll->claim, &(PgQuery){.step = "claim",
                                       .sql = sql.data,
@@ -166,6 +169,7 @@ static void on_history_done(void *arg, const Error *err)
     if (others) {
         session_forget(poll, verdict, difference);
     }
+    *poll->session->unclaimed = *poll->history;
     history_adopt(poll->history, &poll->session->found);
     session_claim(poll);
 }
@@ -292,11 +296,14 @@ const ClaimReader SESSION_READER = {
 
 Session *session_new(void)
 {
-    return x_calloc(1, sizeof(Session));
+    Session *session = x_calloc(1, sizeof(*session));
+    session->unclaimed = x_calloc(1, sizeof(*session->unclaimed));
+    return session;
 }
 
 void session_free(Session **session)
 {
+    free((*session)->unclaimed);
     free((*session)->publisher_table);
     free((*session)->publisher_key);
     free((*session)->publisher_ctid);

@@ -119,17 +119,24 @@ void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql)
 }
 
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
-                         const char *generation, Text *sql)
+                         const char *generation, const History *found, Text *sql)
 {
     AUTO_TEXT name = ident_literal(pipeline->name);
     AUTO_TEXT table = ident_literal(pipeline->outbox.table);
     text_printf(sql,
-                "INSERT INTO %s AS p (table_id, pipeline, table_name, generation, writes) VALUES"
-                " (%u, %s, %s, '%s', 1) ON CONFLICT (table_id) DO UPDATE SET"
+                "WITH claimed AS (INSERT INTO %s AS p (table_id, pipeline, table_name, generation,"
+                " writes) VALUES (%u, %s, %s, '%s', 1) ON CONFLICT (table_id) DO UPDATE SET"
                 " pipeline = excluded.pipeline, table_name = excluded.table_name,"
                 " generation = excluded.generation, writes = p.writes + 1,"
-                " updated_at = clock_timestamp() RETURNING ctid",
+                " updated_at = clock_timestamp()",
                 row_table, table_oid, name, table, generation);
+    if (found != NULL) {
+        AUTO_TEXT was = found->has_row ? x_format("'%s'", found->generation) : x_strdup("NULL");
+        text_printf(sql, " WHERE p.writes = %llu AND p.generation IS NOT DISTINCT FROM %s::uuid",
+                    (unsigned long long)found->writes, was);
+    }
+    text_add(sql, " RETURNING p.ctid) SELECT count(*) AS claimed, min(ctid::text) AS ctid FROM"
+                  " claimed");
 }
 
 void publisher_add_unlock(uint32_t table_oid, Text *sql)

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "pg/conn.h"
+#include "rows/history.h"
 
 enum {
     /* "outb": first key of the advisory lock; the second is the table's OID. */
@@ -41,9 +42,10 @@ int64_t publisher_lock_timeout_ms(const PipelineConfig *pipeline);
 void publisher_add_lock_timeout(const PipelineConfig *pipeline, Text *sql);
 
 /** Appends a statement that makes this generation the owner of a table that is polled, and raises
- * the count; it returns the row's ctid. */
+ * the count. Its row has `claimed`, 0 if the row is not as it was found (`found`; NULL: it may be
+ * as it likes), and the `ctid`. */
 void publisher_add_claim(const PipelineConfig *pipeline, const char *row_table, uint32_t table_oid,
-                         const char *generation, Text *sql);
+                         const char *generation, const History *found, Text *sql);
 
 /** Appends a statement that gives up the lock of a table. */
 void publisher_add_unlock(uint32_t table_oid, Text *sql);

@@ -203,6 +203,19 @@ static void serve_end(const char *sql, StubReply *reply)
 static void serve_claim(const char *sql, StubReply *reply)
 {
     rig.claims++;
+    if (rig.history.late_writes > 0) {
+        rig.history.writes += rig.history.late_writes;
+        rig.history.late_writes = 0;
+        stub_reply_row(reply, "claimed", "0", "ctid", STUB_NULL, NULL);
+        return;
+    }
+    if (*rig.history.generation != '\0') {
+        char expected[120];
+        snprintf(expected, sizeof(expected),
+                 "WHERE p.writes = %u AND p.generation IS NOT DISTINCT FROM '%s'::uuid",
+                 rig.history.writes, rig.history.generation);
+        cr_assert_not_null(strstr(sql, expected), "%s in %s", expected, sql);
+    }
     const char *generation = strstr(sql, "', 1)");
     cr_assert_not_null(generation, "%s", sql);
     snprintf(rig.history.generation, sizeof(rig.history.generation), "%.36s", generation - 36);
@@ -211,7 +224,9 @@ static void serve_claim(const char *sql, StubReply *reply)
     if (rig.hang_claim) {
         stub_reply_hang(reply);
     }
-    answer_ctid(reply);
+    char ctid[16];
+    snprintf(ctid, sizeof(ctid), "(0,%u)", rig.history.writes);
+    stub_reply_row(reply, "claimed", "1", "ctid", ctid, NULL);
 }
 
 /* bigint[] and text[] in binary: dimensions, null flag, type, length, lower bound, then the
@@ -337,7 +352,7 @@ static void serve(void *arg, const StubQuery *query, StubReply *reply)
     } else if (begins(sql, "SELECT pg_advisory_unlock")) {
         rig.unlocks++;
         stub_reply_row(reply, "unlocked", "t", NULL);
-    } else if (begins(sql, "INSERT INTO outbox.publisher AS p")) {
+    } else if (begins(sql, "WITH claimed AS (INSERT INTO outbox.publisher AS p")) {
         serve_claim(sql, reply);
     } else if (begins(sql, "SELECT p.ctid, p.generation")) { /* where is our row? */
         char ctid[16];

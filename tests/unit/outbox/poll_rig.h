@@ -33,6 +33,7 @@ typedef struct RigHistory {
     bool no_row_table;
     char generation[40]; /* "": no row */
     unsigned writes;
+    unsigned late_writes; /* by a session that is gone, land before the row is claimed */
 } RigHistory;
 
 typedef struct Rig {

@@ -61,6 +61,39 @@ Test(poll_history, a_mark_whose_answer_was_lost_is_of_the_same_history)
     cr_assert_eq(rig_delivered(), 5);
 }
 
+/* A session may mark rows after the one that held the lock is gone. */
+Test(poll_history, a_mark_of_ours_that_lands_late_is_of_the_same_history)
+{
+    break_midway();
+    rig.history.late_writes = 1;
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    RIG_WAIT(rig.pipe.lost == 2);
+    cr_assert_eq(rig.pipe.error.code, CODE_OWNER_REPLACED);
+    cr_assert_eq(rig.pipe.error.class, ERROR_RETRY);
+    come_back();
+    RIG_WAIT(rig_marked() == 5);
+    rig_turn();
+    cr_assert_eq(rig_delivered(), 5, "nothing twice");
+    cr_assert_eq(rig.claims, 3);
+}
+
+Test(poll_history, late_marks_of_a_relay_that_is_gone_are_of_the_same_history)
+{
+    snprintf(rig.history.generation, sizeof(rig.history.generation),
+             "00000000-0000-4000-8000-000000000000");
+    rig.history.writes = 27;
+    rig.history.late_writes = 3;
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.pipe.lost == 1);
+    cr_assert_eq(rig.pipe.error.code, CODE_OWNER_REPLACED);
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 2);
+    cr_assert_eq(rig.history.writes, 27 + 3 + 1 + rig.marks);
+}
+
 /* The numbers were given out again, by the other server, to other events. */
 static void assert_forgotten(void)
 {
