@@ -188,7 +188,7 @@ def _weight(items):
 
 
 def _in_order(items, group_of):
-    """What takes long is begun in the first half, so that no worker is left alone with it at the end: the groups with a broker to themselves, then those that
+    """What takes long is begun in the first three quarters, so that no worker is left alone with it at the end: the groups with a broker to themselves, then those that
     share a server and what is marked slow, the larger before the smaller. They wait more than they work, so some of the other tests follow each of them:
     processors would be idle if all workers waited."""
     units = collections.defaultdict(list)
@@ -198,7 +198,7 @@ def _in_order(items, group_of):
     brokers = [unit for unit in units if str(unit).startswith(OWN_BROKER)]
     long = sorted((unit for unit in units if weight[unit] > 1 and unit not in brokers), key=weight.get, reverse=True)
     others = [unit for unit in units if weight[unit] == 1 and unit not in brokers]
-    share = len(others) // (2 * max(1, len(long)))
+    share = 3 * len(others) // (4 * max(1, len(long)))
     order = brokers + [unit for n, one in enumerate(long) for unit in [one, *others[n * share:(n + 1) * share]]] + others[len(long) * share:]
     return [item for unit in order for item in units[unit]]
 
