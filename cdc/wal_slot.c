@@ -24,7 +24,6 @@ struct WalSlot {
     char waits_for[256];
     int64_t before_us; /* monotonic: since when the slot of another pipeline of this table is read;
                           0: it is not */
-    HistoryMemory *unclaimed; /* what was known before the row that is being claimed was adopted */
 };
 
 enum { BEFORE_SECONDS = 5 }; /* PostgreSQL takes to notice that a reader is gone, and more */
@@ -228,7 +227,7 @@ static void slot_begin(const WalSlot *slot)
 {
     SlotStored *stored = slot->with.books->start->given.stored;
     slot_forget_rows(slot);
-    history_adopt(slot->with.wal->history, slot->with.books->start->found);
+    history_claim_anew(slot->with.wal->history, slot->with.books->start->found);
     stored->position = (MarkerPosition){0};
     free(stored->publication);
     stored->publication = x_strdup("");
@@ -301,11 +300,6 @@ static void on_claimed(void *arg, const Error *err)
     const WalSlot *slot = arg;
     const WalSlotParts *with = &slot->with;
     const SlotStored *stored = with->books->start->given.stored;
-    if (err != NULL && err->code == CODE_OWNER_REPLACED) {
-        /* With a shared lock, the last writes of a relay that is gone may land after the row was
-         * read. It was never ours, so what it is next time is no other history. */
-        *with->wal->history = *slot->unclaimed;
-    }
     if (!wal_goes_on(with->wal, err)) {
         return;
     }
@@ -384,8 +378,7 @@ static void slot_go_on(WalSlot *slot)
         known->history == HISTORY_NEWER_OWNER) {
         slot_forget_rows(slot);
     }
-    *slot->unclaimed = *wal->history;
-    history_adopt(wal->history, with->books->start->found);
+    history_claim(wal->history, with->books->start->found, known->history);
     slot_begin_verifying(slot);
     if (failed_over && !stored->backfill) {
         log_write(LOG_WARN, wal->pipeline->name, CODE_SLOT_FAILED_OVER,
@@ -408,7 +401,7 @@ static void slot_compare_history(const WalSlot *slot)
     if (progress_is_live(progress) && !progress_is_distrusted(progress)) {
         known->position = marker_position(wal->marker);
     }
-    if (wal->history->known) {
+    if (wal->history->known && !history_is_claimed(wal->history, &found)) {
         found.table_oid =
             last->table_oid; /* a table made again shows in the publication's identity */
         if (known->left_timeline != 0) {
@@ -568,17 +561,12 @@ WalSlot *wal_slot_new(const WalSlotParts *parts)
 {
     WalSlot *slot = x_calloc(1, sizeof(*slot));
     slot->with = *parts;
-    slot->unclaimed = x_calloc(1, sizeof(*slot->unclaimed));
     slot->blocker = (ClaimJob){.run = slot_ask_blocker, .arg = slot};
     return slot;
 }
 
 void wal_slot_free(WalSlot **slot)
 {
-    if (*slot == NULL) {
-        return;
-    }
-    free((*slot)->unclaimed);
     free(*slot);
     *slot = NULL;
 }

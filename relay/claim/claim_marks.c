@@ -163,6 +163,7 @@ void claim_marks_free(ClaimMarks **marks)
 {
     marker_free(&(*marks)->marker);
     pg_conn_free(&(*marks)->conn);
+    history_end(&(*marks)->history);
     free(*marks);
     *marks = NULL;
 }

@@ -79,11 +79,10 @@ static void on_claim_done(void *arg, const Error *err)
     Poll *poll = arg;
     AUTO_ERROR none = {0};
     if (err == NULL && poll->session->publisher_ctid == NULL) {
-        /* A session that is gone may have marked rows after its lock was. The row was never ours,
-         * so what it is next time is no other history. */
-        *poll->history = *poll->session->unclaimed;
+        /* A session that is gone may have marked rows after its lock was. */
+        history_write_failed(poll->history);
         error_set(&none, CODE_OWNER_REPLACED, "somebody else changed the row of table '%s' in %s",
-                  poll->table->name, poll->session->publisher_table);
+                  poll->options.pipeline->outbox.table, poll->session->publisher_table);
         err = &none;
     }
     if (err != NULL) {
@@ -169,8 +168,11 @@ static void on_history_done(void *arg, const Error *err)
     if (others) {
         session_forget(poll, verdict, difference);
     }
-    *poll->session->unclaimed = *poll->history;
-    history_adopt(poll->history, &poll->session->found);
+    if (poll->session->publisher_table == NULL) {
+        history_adopt(poll->history, &poll->session->found);
+    } else {
+        history_claim(poll->history, &poll->session->found, verdict);
+    }
     session_claim(poll);
 }
 
@@ -296,14 +298,11 @@ const ClaimReader SESSION_READER = {
 
 Session *session_new(void)
 {
-    Session *session = x_calloc(1, sizeof(*session));
-    session->unclaimed = x_calloc(1, sizeof(*session->unclaimed));
-    return session;
+    return x_calloc(1, sizeof(Session));
 }
 
 void session_free(Session **session)
 {
-    free((*session)->unclaimed);
     free((*session)->publisher_table);
     free((*session)->publisher_key);
     free((*session)->publisher_ctid);

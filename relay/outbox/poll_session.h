@@ -5,14 +5,13 @@
 
 /* With the lock in our hands. */
 typedef struct Session {
-    History found;            /* by the session that is being opened */
-    HistoryMemory *unclaimed; /* what was known before that was adopted */
-    char *publisher_table;    /* as SQL; NULL: no row proves the history */
-    char *publisher_key;      /* condition that finds the row */
-    char *publisher_ctid;     /* where it was claimed */
-    int owner_pid;            /* of the reader that held the lock last */
-    bool taken;               /* somebody else held the lock since */
-    bool unread;              /* the answer about the history was none */
+    History found;         /* by the session that is being opened */
+    char *publisher_table; /* as SQL; NULL: no row proves the history */
+    char *publisher_key;   /* condition that finds the row */
+    char *publisher_ctid;  /* where it was claimed */
+    int owner_pid;         /* of the reader that held the lock last */
+    bool taken;            /* somebody else held the lock since */
+    bool unread;           /* the answer about the history was none */
 } Session;
 
 extern const ClaimReader SESSION_READER;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/uuid.h"
 #include "pg/result.h"
 
@@ -11,6 +12,12 @@ void history_begin(HistoryMemory *memory)
 {
     *memory = (HistoryMemory){0};
     uuid_v4(memory->ours);
+}
+
+void history_end(HistoryMemory *memory)
+{
+    free(memory->claimed);
+    memory->claimed = NULL;
 }
 
 void history_add_query(const char *row_table, const char *row_key, Text *sql)
@@ -75,6 +82,18 @@ bool history_read(const PGresult *result, uint32_t table_oid, History *ret)
     return true;
 }
 
+bool history_is_claimed(const HistoryMemory *memory, const History *found)
+{
+    if (memory->claimed == NULL) {
+        return false;
+    }
+    const History *claimed = &memory->claimed->found;
+    return found->writes == claimed->writes + 1 && strcmp(found->generation, memory->ours) == 0 &&
+           strcmp(found->system_id, claimed->system_id) == 0 &&
+           found->timeline == claimed->timeline && found->table_oid == claimed->table_oid &&
+           found->lsn >= claimed->flushed;
+}
+
 static bool same_row(const HistoryMemory *memory, const History *found)
 {
     const History *last = &memory->last;
@@ -83,7 +102,7 @@ static bool same_row(const HistoryMemory *memory, const History *found)
         return true;
     }
     /* The write whose answer never came was committed. */
-    return memory->writing && found->writes == (last->has_row ? last->writes : 0) + 1 &&
+    return memory->writing && found->writes == last->writes + 1 &&
            strcmp(found->generation, memory->ours) == 0;
 }
 
@@ -92,6 +111,10 @@ HistoryVerdict history_judge(const HistoryMemory *memory, const History *found,
 {
     const History *last = &memory->last;
     snprintf(ret_difference, size, "%s", "");
+    if (memory->known && history_is_claimed(memory, found)) {
+        HistoryVerdict verdict = memory->claimed->verdict;
+        return verdict == HISTORY_OTHER ? HISTORY_NEWER_OWNER : verdict;
+    }
     if (!memory->known) {
         return HISTORY_FIRST;
     }
@@ -138,9 +161,23 @@ HistoryVerdict history_judge(const HistoryMemory *memory, const History *found,
 
 void history_adopt(HistoryMemory *memory, const History *found)
 {
+    history_end(memory);
     memory->known = true;
     memory->last = *found;
     memory->writing = false;
+}
+
+void history_claim(HistoryMemory *memory, const History *found, HistoryVerdict verdict)
+{
+    history_end(memory);
+    memory->claimed = x_malloc(sizeof(*memory->claimed));
+    *memory->claimed = (HistoryClaim){.found = *found, .verdict = verdict};
+}
+
+void history_claim_anew(HistoryMemory *memory, const History *found)
+{
+    memory->known = false;
+    history_claim(memory, found, HISTORY_FIRST);
 }
 
 void history_write_sent(HistoryMemory *memory)
@@ -150,8 +187,12 @@ void history_write_sent(HistoryMemory *memory)
 
 void history_write_committed(HistoryMemory *memory)
 {
+    if (memory->claimed != NULL) {
+        const History found = memory->claimed->found;
+        history_adopt(memory, &found);
+    }
     History *last = &memory->last;
-    last->writes = (last->has_row ? last->writes : 0) + 1;
+    last->writes++;
     last->has_row = true;
     memcpy(last->generation, memory->ours, sizeof(last->generation));
     memory->writing = false;

@@ -39,16 +39,24 @@ typedef enum HistoryVerdict {
     HISTORY_OTHER,       /* another server, table or past: forget what is known about rows */
 } HistoryVerdict;
 
+/* A row that is to be ours. */
+typedef struct HistoryClaim {
+    History found;          /* as it must be for that */
+    HistoryVerdict verdict; /* on it */
+} HistoryClaim;
+
 /* What one source knows. */
 typedef struct HistoryMemory {
     bool known;
     History last;                  /* with all our writes that are committed */
+    HistoryClaim *claimed;         /* whose answer has not come; NULL: there is none */
     bool writing;                  /* a write of ours was sent, and no answer came yet */
     char ours[HISTORY_GENERATION]; /* generation of this source */
 } HistoryMemory;
 
 /** Draws the generation. */
 void history_begin(HistoryMemory *memory);
+void history_end(HistoryMemory *memory);
 
 /** Appends the query: row_table (SQL, or NULL: there is none) and the condition that finds the row
  * in it, which begins with a column's name. One row. */
@@ -61,8 +69,20 @@ bool history_read(const PGresult *result, uint32_t table_oid, History *ret);
 HistoryVerdict history_judge(const HistoryMemory *memory, const History *found,
                              char *ret_difference, size_t size);
 
-/** After the verdict was acted upon: what was found is what is known. */
+/** After the verdict was acted upon, where there is no row to be claimed: what was found is what is
+ * known. */
 void history_adopt(HistoryMemory *memory, const History *found);
+
+/** After the verdict was acted upon: the next write claims the row, if it still is as it was found.
+ * What was found is known from when that is committed, and not before: until then the row is
+ * somebody else's, whose writes are no other past of ours. A claim whose answer was lost, or that
+ * landed after it was given up, is recognized by history_judge(), which then says the same verdict
+ * again (HISTORY_NEWER_OWNER for HISTORY_OTHER). */
+void history_claim(HistoryMemory *memory, const History *found, HistoryVerdict verdict);
+/** True if that claim of ours made the row as it was found now. */
+bool history_is_claimed(const HistoryMemory *memory, const History *found);
+/** As history_claim(), and nothing that was known before counts. */
+void history_claim_anew(HistoryMemory *memory, const History *found);
 
 /** A statement that raises the count was sent. */
 void history_write_sent(HistoryMemory *memory);

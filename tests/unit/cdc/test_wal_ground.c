@@ -180,6 +180,30 @@ Test(wal_ground, the_last_writes_of_a_relay_that_is_gone_are_no_other_history)
     rig_assert_published_once(1, 4);
 }
 
+Test(wal_ground, they_are_none_either_when_the_claim_had_no_answer)
+{
+    rig_commit(1, 2);
+    rig_given_position(0x10000);
+    snprintf(rig.position.generation, sizeof(rig.position.generation),
+             "00000000-0000-4000-8000-000000000000");
+    rig.position.writes = 27;
+    rig.save_fails = true; /* it waits for that session's lock, for too long */
+    rig_begin();
+    RIG_WAIT(rig.pipe.lost == 1);
+    rig.save_fails = false;
+    rig.position.writes = 28;
+    rig.late_writes = 2; /* and some more */
+    rig.late_lsn = 0x10000;
+    rig_restart();
+    RIG_WAIT(rig.pipe.lost == 2);
+    cr_assert_eq(rig.pipe.error.code, CODE_OWNER_REPLACED);
+    rig_restart();
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.confirmed == 0x10008);
+    rig_assert_published_once(1, 2);
+}
+
 Test(wal_ground, a_write_of_ours_that_lands_late_is_no_other_history)
 {
     rig_begin_streaming();

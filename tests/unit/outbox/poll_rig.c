@@ -203,6 +203,10 @@ static void serve_end(const char *sql, StubReply *reply)
 static void serve_claim(const char *sql, StubReply *reply)
 {
     rig.claims++;
+    if (rig.error_of_claim != NULL) {
+        stub_reply_error(reply, rig.error_of_claim, "no");
+        return;
+    }
     if (rig.history.late_writes > 0) {
         rig.history.writes += rig.history.late_writes;
         rig.history.late_writes = 0;

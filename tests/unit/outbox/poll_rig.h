@@ -74,6 +74,7 @@ typedef struct Rig {
     size_t claims;
     size_t asks; /* how many rows are replaced */
     bool hang_claim;
+    const char *error_of_claim;  /* SQLSTATE; NULL: none */
     const char *error_of_fetch;  /* SQLSTATE */
     const char *table_fields[7]; /* of the answer about the table; NULL: as it should be */
     const char *mark;        /* of a pooled session, as the server has it; NULL: as it was set */

@@ -94,6 +94,27 @@ Test(poll_history, late_marks_of_a_relay_that_is_gone_are_of_the_same_history)
     cr_assert_eq(rig.history.writes, 27 + 3 + 1 + rig.marks);
 }
 
+Test(poll_history, they_are_too_when_the_claim_had_no_answer)
+{
+    snprintf(rig.history.generation, sizeof(rig.history.generation),
+             "00000000-0000-4000-8000-000000000000");
+    rig.history.writes = 27;
+    rig.error_of_claim = "55P03"; /* it waits for that session's lock, for too long */
+    rig_insert(1, 2);
+    rig_begin();
+    RIG_WAIT(rig.pipe.lost == 1);
+    rig.error_of_claim = NULL;
+    rig.history.writes = 28;
+    rig.history.late_writes = 2;
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    RIG_WAIT(rig.pipe.lost == 2);
+    rig.pipe.source->ops->start(rig.pipe.source, 0);
+    RIG_WAIT(rig_delivered() == 2);
+    rig_ack_all();
+    RIG_WAIT(rig_marked() == 2);
+    cr_assert_eq(rig.history.writes, 28 + 2 + 1 + rig.marks);
+}
+
 /* The numbers were given out again, by the other server, to other events. */
 static void assert_forgotten(void)
 {

@@ -136,15 +136,79 @@ Test(history, a_row_that_appears_belongs_to_whoever_wrote_it)
     cr_assert_eq(judge(server(OTHER, 1)), HISTORY_NEWER_OWNER);
 }
 
-Test(history, a_claim_whose_answer_was_lost_is_recognised)
+/* A row is another's until our claim of it is committed. */
+static void claim(History found)
+{
+    HistoryVerdict verdict = judge(found);
+    history_claim(&memory, &found, verdict);
+    history_write_sent(&memory);
+}
+
+Test(history, what_was_not_claimed_was_never_ours)
 {
     history_begin(&memory);
-    History found = server(OTHER, 7);
-    history_adopt(&memory, &found);
+    claim(server(OTHER, 7));
+    cr_assert_eq(judge(server(OTHER, 10)), HISTORY_FIRST, "its owner went on writing");
+    claim(server(OTHER, 10));
+    history_write_failed(&memory);
+    cr_assert_eq(judge(server(OTHER, 11)), HISTORY_FIRST);
+    history_end(&memory);
+    own(10);
+    claim(server(OTHER, 50));
+    cr_assert_eq(judge(server(OTHER, 60)), HISTORY_NEWER_OWNER);
+    claim(server(OTHER, 60));
+    history_write_failed(&memory);
+    cr_assert_eq(judge(server(OTHER, 61)), HISTORY_NEWER_OWNER);
+    cr_assert_eq(judge(server(OTHER, 5)), HISTORY_OTHER, "an older copy");
+    history_end(&memory);
+}
+
+Test(history, a_claim_that_is_committed_makes_it_ours)
+{
+    own(10);
+    claim(server(OTHER, 50));
+    history_write_committed(&memory);
+    cr_assert_null(memory.claimed);
+    cr_assert_eq(judge(server(memory.ours, 51)), HISTORY_SAME);
+    cr_assert_eq(judge(server(memory.ours, 52)), HISTORY_OTHER);
+    cr_assert_eq(judge(server(OTHER, 51)), HISTORY_OTHER);
+    cr_assert_eq(judge(server(OTHER, 52)), HISTORY_NEWER_OWNER);
+    history_begin(&memory);
+    claim(server(NULL, 3)); /* a row of a version that had no generations */
+    history_write_committed(&memory);
+    cr_assert_eq(judge(server(memory.ours, 4)), HISTORY_SAME);
+}
+
+Test(history, a_claim_without_an_answer_says_again_what_it_was_about)
+{
+    own(10);
+    claim(server(memory.ours, 10));
+    cr_assert_eq(judge(server(memory.ours, 11)), HISTORY_SAME);
+    cr_assert_eq(judge(server(memory.ours, 10)), HISTORY_SAME, "it was not committed");
+    claim(server(OTHER, 50));
+    history_write_failed(&memory); /* the next one was refused, since this one landed late */
+    cr_assert_eq(judge(server(memory.ours, 51)), HISTORY_NEWER_OWNER);
+    cr_assert_eq(judge(server(memory.ours, 52)), HISTORY_OTHER, "so often we have not written");
+    History found = server(memory.ours, 51);
+    found.timeline = 2;
+    cr_assert_eq(judge(found), HISTORY_OTHER);
+    found = server(memory.ours, 51);
+    found.table_oid = 4243;
+    cr_assert_eq(judge(found), HISTORY_OTHER);
+    claim(server(memory.ours, 3));
+    cr_assert_eq(judge(server(memory.ours, 4)), HISTORY_NEWER_OWNER, "all is forgotten already");
+    history_end(&memory);
+}
+
+Test(history, nothing_of_before_counts_once_a_row_is_claimed_anew)
+{
+    own(10);
+    History found = server(OTHER, 50);
+    history_claim_anew(&memory, &found);
+    cr_assert_eq(judge(server(OTHER, 3)), HISTORY_FIRST);
     history_write_sent(&memory);
-    cr_assert_eq(judge(server(memory.ours, 8)), HISTORY_SAME);
-    cr_assert_eq(judge(server(OTHER, 7)), HISTORY_SAME);
-    cr_assert_eq(judge(server(OTHER, 8)), HISTORY_OTHER, "one owner writes under one lock");
+    history_write_committed(&memory);
+    cr_assert_eq(judge(server(memory.ours, 51)), HISTORY_SAME);
 }
 
 Test(history, what_was_found_is_what_is_known)
