@@ -63,6 +63,40 @@ def test_standby_is_ready_says_so_and_publishes_nothing(several, database, captu
     assert held == 0, "a waiting standby does not hold back vacuum"
 
 
+def test_the_last_write_of_a_relay_that_was_killed_is_no_other_history(captured, kafka, database, prefix, capture):
+    """It lands while another relay takes over: before its claim has an answer, or after that has given up. The session that writes is played by one of
+    ours, since a real one rarely takes so long."""
+    topic = kafka.create_topic(f"{prefix}.order")
+    kept = {"on_publish": "keep"} if capture == "wal" else {}   # where relays share the lock, the row alone tells who publishes
+    relays = [captured({**OPTIONS, **kept}).start() for _ in range(2)]
+    claim_waits = ("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND usename = 'shop_relay' AND wait_event_type = 'Lock' "
+                   "AND query ~ 'writes'")
+    sent = []
+
+    def emit(key):
+        database.execute("SELECT outbox.emit('order.placed', 'order', %s, '{}')", (key,))
+        sent.append(key.encode())
+        eventually(lambda: list(dict.fromkeys(record.key for record in read_topics(kafka.brokers, topic))) == sent, what=f"{sent}", interval=0.2)
+
+    for answered in (True, False):
+        one = eventually(lambda: active(relays), what="one relay is active")[0]
+        two = next(relay for relay in relays if relay is not one)
+        emit(f"before {answered}")
+        with database.connect("postgres", autocommit=False) as late, late.cursor() as cursor:
+            cursor.execute(f"UPDATE outbox.{'position' if capture == 'wal' else 'publisher'} SET writes = writes + 1")
+            assert cursor.rowcount == 1
+            one.kill()
+            if answered:
+                eventually(lambda: database.query(claim_waits, user="postgres"), what="its claim waits for the row", interval=0.005)
+            else:
+                two.wait_log("POSTGRES_LOCK_TIMEOUT")
+            late.commit()
+        eventually(lambda two=two: two.metric("leader") == 1, what=lambda two=two: "it takes over\n" + two.log_tail())
+        emit(f"after {answered}")
+        assert not two.log_lines("HISTORY_CHANGED|SLOT_OTHER_HISTORY"), two.log_tail()
+        one.start()
+
+
 def test_three_relays_take_over_within_five_seconds_of_kill_9(several, database, check):
     relays = several(3)
     slowest = 0
