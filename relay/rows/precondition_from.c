@@ -284,7 +284,8 @@ static void add_stranger(const char *right, const char *name, Text *sql)
                 right, name);
 }
 
-/* All who hold the lock or wait for it, looked for once. pg_stat_get_activity is what
+/* All who hold the lock or wait for it, looked for once; who logs in as we do is a relay like us,
+ * and lacks what we lack, which is said of us. pg_stat_get_activity is what
  * pg_stat_activity stands on, of one process: the view would join two catalogs more. */
 static void add_strangers(const PipelineConfig *pipeline, Text *sql)
 {
@@ -298,7 +299,8 @@ static void add_strangers(const PipelineConfig *pipeline, Text *sql)
                   " WHERE l.locktype = 'advisory' AND l.classid::bigint = " LOCK_CLASS
                   " AND l.objid = c.oid AND l.objsubid = 2 AND l.pid <> " PG "pg_backend_pid()"
                   " AND l.database = (SELECT o.oid FROM " PG "pg_database o WHERE o.datname ="
-                  "  " PG "current_database()) AND a.usesysid IS NOT NULL) stranger ON true");
+                  "  " PG "current_database()) AND " PG "pg_get_userbyid(a.usesysid) <>"
+                  "  session_user) stranger ON true");
 }
 
 void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *table,

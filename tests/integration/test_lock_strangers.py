@@ -70,6 +70,20 @@ def test_a_waiter_without_the_rights_is_named_and_publishing_goes_on(relay, kafk
     eventually(lambda: one.ready()[0], what="it is over")
 
 
+def test_a_relay_is_no_stranger_to_another_that_lacks_the_same_right(relay, wal, kafka, database, prefix):
+    """What they lack is said, and not that one should end the other."""
+    kafka.create_topic(f"{prefix}.order")
+    relays = [relay({**CAPTURES["wal"], **LEASE, "on_publish": "keep"}, monitor=LOOKS).start() for _ in range(2)]
+    database.execute("REVOKE UPDATE ON outbox.position FROM outbox_relay", user=SUPERUSER)
+    for one in relays:
+        one.wait_not_ready("RIGHT_POSITION")
+        assert "pg_terminate_backend" not in outboxd("check", "-c", one.config_path, expect=2).stdout
+    database.execute("GRANT UPDATE ON outbox.position TO outbox_relay", user=SUPERUSER)
+    for one in relays:
+        one.wait_ready()
+        assert not one.log_lines("LOCK_HELD_BY_STRANGER"), one.log_tail()
+
+
 def test_a_relay_behind_a_relay_stays_ready(relay, kafka, database, prefix):
     kafka.create_topic(f"{prefix}.order")
     one = relay(LEASE, monitor=LOOKS).start()
