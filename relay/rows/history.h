@@ -56,6 +56,7 @@ typedef struct HistoryMemory {
 
 /** Draws the generation. */
 void history_begin(HistoryMemory *memory);
+/** Frees what it holds. */
 void history_end(HistoryMemory *memory);
 
 /** Appends the query: row_table (SQL, or NULL: there is none) and the condition that finds the row

@@ -266,41 +266,43 @@ static void add_closed_schema(const PipelineConfig *pipeline, Text *sql)
 /* PUBLISHER_LOCK_CLASS, and as of pg_locks for two keys. */
 #define LOCK_CLASS "1869968482"
 
-/* What a relay may do with the table, and with its rows once they are published. */
-#define READS   PG "has_any_column_privilege(a.usesysid, c.oid, 'SELECT')"
-#define MARKS   PG "has_column_privilege(a.usesysid, c.oid, pub.attnum, 'UPDATE')"
-#define DELETES PG "has_table_privilege(a.usesysid, c.oid, 'DELETE')"
-#define KEEPS   PG "has_table_privilege(a.usesysid, p.oid, 'UPDATE')"
+/* What somebody may do with the table, and with its rows once they are published. */
+#define THEY            "a.usesysid, "
+#define WE              ""
+#define MAY_READ(who)   PG "has_any_column_privilege(" who "c.oid, 'SELECT')"
+#define MAY_MARK(who)   PG "has_column_privilege(" who "c.oid, pub.attnum, 'UPDATE')"
+#define MAY_DELETE(who) PG "has_table_privilege(" who "c.oid, 'DELETE')"
+#define MAY_KEEP(who)   PG "has_table_privilege(" who "p.oid, 'UPDATE')"
+/* What we lack ourselves is said of us: whoever lacks it, too, may be a relay like us. */
+#define THEY_LACK(may)                                                                             \
+    "(NOT " MAY_READ(THEY) " OR NOT " may(THEY) ") AND " MAY_READ(WE) " AND " may(WE)
 
 /* Holder before waiters: granted, pid, role, application; a unit separator between them. Of those
  * that lack one of the two rights, the first; where nobody can say, they have it. */
-static void add_stranger(const char *right, const char *name, Text *sql)
+static void add_stranger(const char *lack, const char *name, Text *sql)
 {
     text_printf(sql,
                 "(" PG "array_agg(" PG "concat_ws(" PG "chr(31), l.granted, l.pid,"
                 "  " PG "quote_ident(" PG "pg_get_userbyid(a.usesysid)), a.application_name)"
-                "  ORDER BY l.granted DESC, l.pid) FILTER (WHERE NOT " READS
-                "  OR NOT %s))[1] AS %s",
-                right, name);
+                "  ORDER BY l.granted DESC, l.pid) FILTER (WHERE %s))[1] AS %s",
+                lack, name);
 }
 
-/* All who hold the lock or wait for it, looked for once; who logs in as we do is a relay like us,
- * and lacks what we lack, which is said of us. pg_stat_get_activity is what
+/* All who hold the lock or wait for it, looked for once. pg_stat_get_activity is what
  * pg_stat_activity stands on, of one process: the view would join two catalogs more. */
 static void add_strangers(const PipelineConfig *pipeline, Text *sql)
 {
     text_add(sql, " LEFT JOIN LATERAL (SELECT ");
     if (pipeline->capture != CAPTURE_TABLES) { /* which neither marks nor deletes */
-        add_stranger(MARKS, "no_marker, ", sql);
-        add_stranger(DELETES, "no_deleter, ", sql);
+        add_stranger(THEY_LACK(MAY_MARK), "no_marker, ", sql);
+        add_stranger(THEY_LACK(MAY_DELETE), "no_deleter, ", sql);
     }
-    add_stranger(KEEPS, "no_keeper", sql);
+    add_stranger(THEY_LACK(MAY_KEEP), "no_keeper", sql);
     text_add(sql, " FROM " PG "pg_locks l CROSS JOIN LATERAL " PG "pg_stat_get_activity(l.pid) a"
                   " WHERE l.locktype = 'advisory' AND l.classid::bigint = " LOCK_CLASS
                   " AND l.objid = c.oid AND l.objsubid = 2 AND l.pid <> " PG "pg_backend_pid()"
                   " AND l.database = (SELECT o.oid FROM " PG "pg_database o WHERE o.datname ="
-                  "  " PG "current_database()) AND " PG "pg_get_userbyid(a.usesysid) <>"
-                  "  session_user) stranger ON true");
+                  "  " PG "current_database()) AND a.usesysid IS NOT NULL) stranger ON true");
 }
 
 void precondition_add_from(const PipelineConfig *pipeline, const OutboxTable *table,

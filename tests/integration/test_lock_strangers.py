@@ -7,7 +7,7 @@ import pytest
 
 from conftest import CAPTURES
 from support.common import eventually, stays_true
-from support.postgres import APP, SUPERUSER
+from support.postgres import APP, PASSWORDS, RELAY, SUPERUSER
 from support.relay import outboxd
 
 LEASE = {"lease": "2s", "standby_interval": "200ms"}
@@ -71,9 +71,13 @@ def test_a_waiter_without_the_rights_is_named_and_publishing_goes_on(relay, kafk
 
 
 def test_a_relay_is_no_stranger_to_another_that_lacks_the_same_right(relay, wal, kafka, database, prefix):
-    """What they lack is said, and not that one should end the other."""
+    """What they lack is said, and not that one should end the other; each logs in by a role of its own."""
     kafka.create_topic(f"{prefix}.order")
-    relays = [relay({**CAPTURES["wal"], **LEASE, "on_publish": "keep"}, monitor=LOOKS).start() for _ in range(2)]
+    second = f"relay_of_{database.name}"
+    database.execute(f"CREATE ROLE {second} LOGIN REPLICATION IN ROLE outbox_relay PASSWORD '{PASSWORDS[RELAY]}'", user=SUPERUSER)
+    login = database.dsn().replace(RELAY, second)
+    assert second in login
+    relays = [relay({**CAPTURES["wal"], **LEASE, "on_publish": "keep"}, monitor=LOOKS, dsn=dsn).start() for dsn in (database.dsn(), login)]
     database.execute("REVOKE UPDATE ON outbox.position FROM outbox_relay", user=SUPERUSER)
     for one in relays:
         one.wait_not_ready("RIGHT_POSITION")
@@ -82,6 +86,8 @@ def test_a_relay_is_no_stranger_to_another_that_lacks_the_same_right(relay, wal,
     for one in relays:
         one.wait_ready()
         assert not one.log_lines("LOCK_HELD_BY_STRANGER"), one.log_tail()
+        one.stop()
+    database.execute(f"DROP ROLE {second}", user=SUPERUSER)
 
 
 def test_a_relay_behind_a_relay_stays_ready(relay, kafka, database, prefix):

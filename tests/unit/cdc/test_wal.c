@@ -138,18 +138,8 @@ Test(wal, a_hole_is_sent_again_and_what_is_behind_it_is_not)
 
 Test(wal, a_lost_connection_goes_on_at_what_this_process_knows)
 {
-    rig_begin_streaming();
-    rig.hang_marks = true;
-    rig_commit(1, 2);
-    RIG_WAIT(rig.pipe.batch_count == 1);
-    rig_ack_all();
-    RIG_WAIT(rig.marks == 1); /* and is never committed */
-    stub_break_idle(rig.walsender);
-    RIG_WAIT(rig.pipe.lost == 1);
-    rig.position.lsn = 0x10000; /* it was not committed */
-    rig.position.writes--;
+    rig_lose_a_mark();
     rig.rows[1].marked = rig.rows[2].marked = false;
-    rig.hang_marks = false;
     rig_restart();
     RIG_WAIT(rig.walsender != 0);
     cr_assert_eq(rig.started_at, 0x10008, "%" PRIx64, rig.started_at);

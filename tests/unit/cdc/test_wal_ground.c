@@ -206,19 +206,9 @@ Test(wal_ground, they_are_none_either_when_the_claim_had_no_answer)
 
 Test(wal_ground, a_write_of_ours_that_lands_late_is_no_other_history)
 {
-    rig_begin_streaming();
-    rig.hang_marks = true;
-    rig_commit(1, 2);
-    RIG_WAIT(rig.pipe.batch_count == 1);
-    rig_ack_all();
-    RIG_WAIT(rig.marks == 1);
-    stub_break_idle(rig.walsender);
-    RIG_WAIT(rig.pipe.lost == 1);
-    rig.position.lsn = 0x10000; /* it is not committed yet */
-    rig.position.writes--;
+    rig_lose_a_mark();
     rig.late_writes = 1;
     rig.late_lsn = 0x10008;
-    rig.hang_marks = false;
     rig_restart();
     RIG_WAIT(rig.pipe.lost == 2);
     cr_assert_eq(rig.pipe.error.code, CODE_OWNER_REPLACED);

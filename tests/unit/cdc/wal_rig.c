@@ -159,6 +159,21 @@ void rig_restart(void)
     source_rig_restart(&rig.pipe);
 }
 
+void rig_lose_a_mark(void)
+{
+    rig_begin_streaming();
+    rig.hang_marks = true;
+    rig_commit(1, 2);
+    RIG_WAIT(rig.pipe.batch_count == 1);
+    rig_ack_all();
+    RIG_WAIT(rig.marks == 1);
+    stub_break_idle(rig.walsender);
+    RIG_WAIT(rig.pipe.lost == 1);
+    rig.hang_marks = false;
+    rig.position.lsn = 0x10000;
+    rig.position.writes--;
+}
+
 void rig_assert_published_once(int64_t first, int64_t last)
 {
     for (int64_t seq = first; seq <= last; seq++) {

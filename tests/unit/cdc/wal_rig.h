@@ -179,6 +179,10 @@ void rig_ack_parked(int64_t first, int64_t last);
 void rig_ack_all(void);
 /** As the pipeline after `lost`: gives everything back and starts again. */
 void rig_restart(void);
+/** Begins, and loses the connection while the mark of rows 1 and 2 is under way; it is not
+ * committed.
+ */
+void rig_lose_a_mark(void);
 /** What was asked for since the start. */
 void rig_assert_trace(const char *expected);
 /** Asserts that each row from first to last was delivered once, and is marked. */
